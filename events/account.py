@@ -1,0 +1,77 @@
+"""What happens to an account: its keys, and the ledger. Amounts are whole credits, never negative."""
+
+from typing import ClassVar
+
+from events.commands import Key
+from events.message import Event, known
+
+
+@known
+class AccountOpened(Event):
+    """A tenant's account was opened."""
+
+    TYPE: ClassVar = "AccountOpened"
+    STREAM: ClassVar = "account"
+    name: str
+
+
+@known
+class KeyIssued(Event):
+    """An API key may be used from now on."""
+
+    TYPE: ClassVar = "KeyIssued"
+    STREAM: ClassVar = "account"
+    key: Key
+
+
+@known
+class KeyRevoked(Event):
+    """An API key may not be used any more."""
+
+    TYPE: ClassVar = "KeyRevoked"
+    STREAM: ClassVar = "account"
+    key_id: str
+
+
+@known
+class CreditsGranted(Event):
+    """The balance grew."""
+
+    TYPE: ClassVar = "CreditsGranted"
+    STREAM: ClassVar = "account"
+    amount: int
+    reason: str
+
+
+@known
+class CreditsHeld(Event):
+    """Credits were set aside for the envelope's run."""
+
+    TYPE: ClassVar = "CreditsHeld"
+    STREAM: ClassVar = "account"
+    amount: int
+
+
+@known
+class CreditsSettled(Event):
+    """The balance paid for a batch: `from_hold` of the amount had been set aside for the run.
+
+    `uncovered` is what the batch cost above what the account had; nobody owes it.
+    """
+
+    TYPE: ClassVar = "CreditsSettled"
+    STREAM: ClassVar = "account"
+    stage: int
+    batch_id: str
+    amount: int
+    from_hold: int
+    uncovered: int = 0
+
+
+@known
+class CreditsReleased(Event):
+    """The rest of a run's hold is available again."""
+
+    TYPE: ClassVar = "CreditsReleased"
+    STREAM: ClassVar = "account"
+    amount: int

@@ -1,0 +1,37 @@
+"""From a Kafka record to a message, with everything that a stranger may have put there checked."""
+
+from events.envelope import BadMessage, Envelope, decode
+from events.topics import RUN_EVENTS, Placed, Record
+
+
+def read(record: Record) -> Envelope:
+    """Return the message in a record. Raises UnknownMessage or BadMessage.
+
+    Headers, key and body must agree on id, site and account: a record that says one tenant outside
+    and another inside belongs to nobody.
+    """
+    name = record.header("ce_type")
+    if name is None:
+        raise BadMessage("the record has no ce_type header")
+    if record.value is None:
+        raise BadMessage(f"{name}: the record has no body")
+    envelope = decode(name, record.value)
+    expected = {
+        "ce_id": envelope.id,
+        "ce_accountid": envelope.account_id,
+        "ce_siteid": envelope.site_id,
+    }
+    for header, value in expected.items():
+        said = record.header(header)
+        if said is not None and said != value:
+            raise BadMessage(f"{name}: {header} says {said!r}, the body says {value!r}")
+    return envelope
+
+
+def read_placed(record: Record) -> Placed:
+    """Return an event of the public topic with its position. Raises UnknownMessage or BadMessage."""
+    envelope = read(record)
+    position = record.header("ce_position") or ""
+    if not (position.isascii() and position.isdigit()):
+        raise BadMessage(f"a record of {RUN_EVENTS} has no ce_position")
+    return Placed(position=int(position), envelope=envelope)
