@@ -1,0 +1,186 @@
+"""One message, one append: read the streams, decide, append once; a group of messages together."""
+
+import logging
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from events.commands import RunRequested
+from events.envelope import Envelope
+from events.ids import run_id_of
+from events.message import StreamKind
+from events.receipts import MessageRefused
+from services.clock import Clock
+from services.orchestrator.rules.decide import decide
+from services.orchestrator.rules.evolve import evolve_account, evolve_run, evolve_site
+from services.orchestrator.rules.state import Account, Run, Site, State
+from services.orchestrator.store import Recorded, StaleWriter, Store
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 8
+REMEMBERED = 20_000  # streams whose last state is kept; the least recently used go first
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A stream as of a version: its folded state and the account that it belongs to."""
+
+    version: int
+    state: Any
+    owner: str | None
+
+
+FOLD: dict[str, Callable[[Any, Envelope], Any]] = {
+    "run": lambda state, one: evolve_run(state, one.message),
+    "site": lambda state, one: evolve_site(state, one.message, one.run_id or ""),
+    "account": lambda state, one: evolve_account(state, one.message, one.run_id or ""),
+}
+EMPTY: dict[str, Callable[[str], Any]] = {
+    "run": lambda id_: Run(id=id_),
+    "site": lambda id_: Site(id=id_),
+    "account": lambda id_: Account(id=id_),
+}
+
+
+def receipt_stream(message_id: str) -> str:
+    """Return the stream that holds a message's one outcome; no other stream begins like it."""
+    return f"receipt-{message_id}"
+
+
+def streams_of(received: Envelope) -> dict[StreamKind, str]:
+    """Return the streams that a message may touch, by kind."""
+    streams: dict[StreamKind, str] = {
+        "account": received.account_id,
+        "receipt": receipt_stream(received.id),
+    }
+    if received.site_id is not None:
+        streams["site"] = received.site_id
+    if received.run_id is not None:
+        streams["run"] = received.run_id
+    return streams
+
+
+class Handler:
+    """Gives every message its one outcome, whatever is redelivered, retried or raced.
+
+    It keeps each stream's last state and reads only what is newer. States are immutable, and what
+    a failed append would have changed is dropped with it.
+    """
+
+    def __init__(self, store: Store, now: Clock, batch_timeout: int) -> None:
+        self._store, self._now, self._batch_timeout = store, now, batch_timeout
+        self._seen: OrderedDict[str, Seen] = OrderedDict()
+
+    def handle(self, received: Sequence[Envelope]) -> list[tuple[Envelope, Exception]]:
+        """Handle the messages in order; return those that hit a bug of ours, which have a receipt.
+
+        All go into one append. When a writer was faster or one of them fails, nothing was written
+        and each is handled alone. Raises what the store raises when it is away.
+        """
+        try:
+            self._together(received)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whose fault it is shows when each goes alone
+            logger.info("handling one by one", extra={"reason": type(error).__name__})
+            return [bug for one in received for bug in self._alone(one)]
+        return []
+
+    def _together(self, received: Sequence[Envelope]) -> None:
+        view = dict[str, Seen]()
+        new: list[Recorded] = []
+        for envelope in {one.id: one for one in received}.values():
+            new += self._decide(envelope, view, fresh=False)
+        if new:
+            self._store.append(new)
+        self._remember(view)
+
+    def _alone(self, received: Envelope) -> list[tuple[Envelope, Exception]]:
+        try:
+            self._with_retries(received)
+        except OSError:
+            raise
+        except Exception as error:
+            logger.exception("a message hit a bug", extra={"message_id": received.id})
+            self._give_up(received)
+            return [(received, error)]
+        return []
+
+    def _with_retries(self, received: Envelope) -> None:
+        for attempt in range(ATTEMPTS):
+            if self._store.read(receipt_stream(received.id)):
+                return  # it has its receipt: one outcome, however often a message comes
+            view = dict[str, Seen]()
+            new = self._decide(received, view, fresh=True)
+            try:
+                self._store.append(new)
+            except StaleWriter:
+                # without a pause, writers on a hot site starve each other
+                time.sleep(random.uniform(0, 0.002 * 2**attempt))
+                continue
+            self._remember(view)
+            return
+        raise TimeoutError(f"{received.id} kept losing its race")
+
+    def _give_up(self, received: Envelope) -> None:
+        detail = "This hit an error of ours; it has been set aside for the operators."
+        refused = MessageRefused(kind=received.message.TYPE, code="internal_error", detail=detail)
+        envelope = received.reply(refused, 0, self._now())
+        self._store.append([Recorded(receipt_stream(received.id), 1, envelope)])
+
+    def _decide(self, received: Envelope, view: dict[str, Seen], *, fresh: bool) -> list[Recorded]:
+        """Return what to append, and enter the states after it into the view."""
+        if isinstance(received.message, RunRequested) and received.run_id is None:
+            received = received.model_copy(update={"run_id": run_id_of(received.id)})
+        at = self._now()
+        streams = streams_of(received)
+        seen: dict[StreamKind, Seen] = {
+            kind: view.get(stream) or self._look(kind, stream, fresh=fresh)
+            for kind, stream in streams.items()
+            if kind != "receipt"
+        }
+        state = State(
+            now=at,
+            batch_timeout=self._batch_timeout,
+            is_foreign=any(one.owner not in (None, received.account_id) for one in seen.values()),
+            **{kind: one.state for kind, one in seen.items()},
+        )
+        new: list[Recorded] = []
+        for number, event in enumerate(decide(state, received.message)):
+            stream = streams[event.STREAM]
+            envelope = received.reply(event, number, at)
+            before = seen.get(event.STREAM)
+            version = before.version + 1 if before else 1
+            new.append(Recorded(stream, version, envelope))
+            if before is not None:
+                after = FOLD[event.STREAM](before.state, envelope)
+                seen[event.STREAM] = replace(
+                    before, version=version, state=after, owner=received.account_id
+                )
+        view.update({streams[kind]: one for kind, one in seen.items()})
+        return new
+
+    def _look(self, kind: StreamKind, stream: str, *, fresh: bool) -> Seen:
+        known = self._seen.get(stream)
+        if known is not None and not fresh:
+            return known
+        seen = known or Seen(0, EMPTY[kind](stream), None)
+        for one in self._store.read(stream, after=seen.version):
+            seen = Seen(
+                version=one.originator_version,
+                state=FOLD[kind](seen.state, one.envelope),
+                owner=one.envelope.account_id,
+            )
+        return seen
+
+    def _remember(self, view: dict[str, Seen]) -> None:
+        for stream, seen in view.items():
+            if seen.version:
+                self._seen[stream] = seen
+                self._seen.move_to_end(stream)
+        while len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)

@@ -1,0 +1,114 @@
+"""Publishes the store in its order, and all of it again to a broker that has lost it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from events.kafka import (
+    LOST,
+    Admin,
+    AnswerLost,
+    Broker,
+    NothingSent,
+    OrderedProducer,
+    OtherBroker,
+    epoch_of,
+)
+from events.topics import published
+from services.orchestrator.store import Store
+
+logger = logging.getLogger(__name__)
+
+CHECK_EVERY = 0.5  # seconds between looks at who answers, and between savings of the position
+IDLE_WAIT = 0.05  # seconds between looks at the store while no append of ours wakes the relay
+AWAY = (*LOST, NothingSent, AnswerLost, OtherBroker)
+
+
+class Relay:
+    """One life of it is one connection: topics, epoch, then the store from where the epoch stands.
+
+    The position is saved only after every acknowledgement and a look at who gave it, so a broker
+    that came back empty under an open connection is noticed before anything is taken for sent.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        appended: asyncio.Event,
+        new_id: Callable[[str], str],
+    ) -> None:
+        self._store, self._broker, self._appended, self._new_id = (
+            store,
+            broker,
+            appended,
+            new_id,
+        )
+
+    async def run(self, stop: asyncio.Event, connected: Callable[[], None]) -> None:
+        """Relay until `stop`. Raises WrongTopic when a topic is not ours to use."""
+        while not stop.is_set():
+            try:
+                await self._life(stop, connected)
+            except AWAY as error:
+                logger.warning(
+                    "relay lost the broker, connecting again",
+                    extra={"error": repr(error)},
+                )
+                await asyncio.sleep(0.3)
+
+    async def _life(self, stop: asyncio.Event, connected: Callable[[], None]) -> None:
+        admin = Admin(self._broker)
+        producer = OrderedProducer(self._broker)
+        try:
+            await admin.start()
+            cluster = await admin.cluster()
+            await admin.make_topics()
+            reader = f"relay:{await epoch_of(self._broker, self._new_id('epoch'))}"
+            await producer.start()
+            position = await asyncio.to_thread(self._store.position_of, reader)
+            logger.info("relay connected", extra={"reader": reader, "position": position})
+            connected()
+            await self._relay(admin, producer, cluster, reader, position, stop)
+        finally:
+            await producer.stop()
+            await admin.stop()
+
+    async def _relay(
+        self,
+        admin: Admin,
+        producer: OrderedProducer,
+        cluster: str,
+        reader: str,
+        position: int,
+        stop: asyncio.Event,
+    ) -> None:
+        saved, checked_at = position, time.monotonic()
+        while not stop.is_set():
+            self._appended.clear()
+            page = await asyncio.to_thread(self._store.page, position)
+            if page:
+                records = [
+                    record
+                    for stored in page
+                    for record in published(stored.placed, stored.name, stored.body)
+                ]
+                await producer.send(records)
+                position = page[-1].placed.position
+            if time.monotonic() - checked_at >= CHECK_EVERY:
+                if await admin.cluster() != cluster:
+                    raise OtherBroker("another broker answers at this address")
+                if position > saved:
+                    await asyncio.to_thread(self._store.track, reader, position)
+                    saved = position
+                checked_at = time.monotonic()
+            if not page:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(IDLE_WAIT):
+                await self._appended.wait()
+        except TimeoutError:
+            return

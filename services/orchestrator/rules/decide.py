@@ -1,0 +1,81 @@
+"""The one door to the rules: a state and a message in, events out, the receipt last."""
+
+from events.commands import (
+    AccountRequested,
+    BatchTimedOut,
+    CancelRequested,
+    CreditsRequested,
+    KeyRequested,
+    KeyRevocationRequested,
+    KeywordsSubmitted,
+    PauseRequested,
+    ResumeRequested,
+    RunRequested,
+    SiteRequested,
+    TimerElapsed,
+)
+from events.message import Event, Message
+from events.receipts import MessageAccepted, MessageRefused
+from events.run import BatchFailed, BatchReturned, StageBatchCompleted, StageCompleted
+from events.site import KeywordsAdded
+from services.orchestrator.rules.run import follow_run
+from services.orchestrator.rules.site import follow_account, follow_site
+from services.orchestrator.rules.state import Refused, State
+
+OF_RUN = (
+    RunRequested,
+    PauseRequested,
+    ResumeRequested,
+    CancelRequested,
+    TimerElapsed,
+    BatchTimedOut,
+    StageBatchCompleted,
+    BatchFailed,
+    BatchReturned,
+    StageCompleted,
+)
+OF_ACCOUNT = (
+    AccountRequested,
+    KeyRequested,
+    KeyRevocationRequested,
+    CreditsRequested,
+    SiteRequested,
+)
+
+
+def decide(state: State, message: Message) -> list[Event]:
+    """Return all that follows from the message; its receipt comes last. Never raises Refused."""
+    try:
+        events = follow(state, message)
+    except Refused as no:
+        receipt = MessageRefused(
+            kind=message.TYPE, code=no.code, detail=no.detail, numbers=no.numbers
+        )
+        return [*no.events, receipt]
+    return [
+        *events,
+        MessageAccepted(kind=message.TYPE, numbers=_numbers(message, events)),
+    ]
+
+
+def follow(state: State, message: Message) -> list[Event]:
+    """Return what follows from the message. Raises Refused.
+
+    What belongs to another account is refused exactly as what does not exist.
+    """
+    if state.is_foreign:
+        raise Refused("not_found", "There is no such run, site or account.")
+    if isinstance(message, OF_ACCOUNT):
+        return follow_account(state, message)
+    if not state.site.is_created:
+        raise Refused("not_found", "There is no such site.")
+    return (
+        follow_run(state, message) if isinstance(message, OF_RUN) else follow_site(state, message)
+    )
+
+
+def _numbers(message: Message, events: list[Event]) -> dict[str, int | str]:
+    if not isinstance(message, KeywordsSubmitted):
+        return {}
+    imported = sum(len(event.keywords) for event in events if isinstance(event, KeywordsAdded))
+    return {"imported": imported, "duplicates": len(message.keywords) - imported}

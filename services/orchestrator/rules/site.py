@@ -1,0 +1,109 @@
+"""What may be asked of a site and of an account beside its runs."""
+
+from events.account import AccountOpened, CreditsGranted, KeyIssued, KeyRevoked
+from events.commands import (
+    AccountRequested,
+    ApprovalRequested,
+    ChangesRequested,
+    ConfigUpdateRequested,
+    CreditsRequested,
+    KeyRequested,
+    KeyRevocationRequested,
+    KeywordsSubmitted,
+    RejectionRequested,
+    SiteRequested,
+)
+from events.config import Config
+from events.content import Keyword
+from events.ids import keyword_id_of
+from events.message import Event, Message
+from events.site import (
+    ConfigUpdated,
+    ContentApproved,
+    ContentRejected,
+    ContentReturned,
+    KeywordsAdded,
+    SiteCreated,
+)
+from services.orchestrator.rules.schedule import next_run_at
+from services.orchestrator.rules.state import Refused, State
+
+
+def follow_site(state: State, message: Message) -> list[Event]:
+    """Return what follows for the site. Raises Refused."""
+    match message:
+        case ConfigUpdateRequested():
+            return update_config(state, message)
+        case KeywordsSubmitted():
+            return add_keywords(state, message)
+        case ApprovalRequested(content_id=content):
+            return [ContentApproved(content_id=_in_review(state, content))]
+        case RejectionRequested(content_id=content, reason=reason):
+            return [ContentRejected(content_id=_in_review(state, content), reason=reason)]
+        case ChangesRequested(content_id=content, note=note):
+            return [ContentReturned(content_id=_in_review(state, content), note=note)]
+        case _:
+            raise Refused("invalid_request", "This is not a command for a site.")
+
+
+def update_config(state: State, message: ConfigUpdateRequested) -> list[Event]:
+    """Change some fields; the schedule's next time follows from the whole."""
+    config = Config.model_validate({**dict(state.site.config), **message.changes.chosen()})
+    return [ConfigUpdated(config=config, next_run_at=next_run_at(config, state.now))]
+
+
+def add_keywords(state: State, message: KeywordsSubmitted) -> list[Event]:
+    """Add those that the site does not have; the rest are duplicates."""
+    new: dict[str, Keyword] = {}
+    for keyword in message.keywords:
+        id_ = keyword_id_of(state.site.id, keyword.keyword)
+        if id_ not in state.site.keywords and id_ not in new:
+            text = " ".join(keyword.keyword.split())
+            new[id_] = Keyword.model_validate({**dict(keyword), "id": id_, "keyword": text})
+    if not new:
+        return []
+    duplicates = len(message.keywords) - len(new)
+    return [KeywordsAdded(keywords=tuple(new.values()), duplicates=duplicates)]
+
+
+def _in_review(state: State, content_id: str) -> str:
+    status = state.site.contents.get(content_id)
+    if status is None:
+        raise Refused("not_found", "There is no such article.")
+    if status != "review":
+        detail = f"This is not possible: the article is {status}, not in review."
+        raise Refused("invalid_transition", detail, {"content_status": status})
+    return content_id
+
+
+def follow_account(state: State, message: Message) -> list[Event]:
+    """Return what follows for the account. Raises Refused."""
+    account = state.account
+    match message, account.is_open:
+        case AccountRequested(), False:
+            granted = (
+                [CreditsGranted(amount=message.amount, reason="opening balance")]
+                if message.amount
+                else []
+            )
+            return [
+                AccountOpened(name=message.name),
+                KeyIssued(key=message.key),
+                *granted,
+            ]
+        case _, False:
+            raise Refused("not_found", "There is no such account.")
+        case KeyRequested(key=key), True:
+            return [KeyIssued(key=key)]
+        case KeyRevocationRequested(key_id=key_id), True if key_id in account.keys:
+            return [KeyRevoked(key_id=key_id)]
+        case KeyRevocationRequested(), True:
+            raise Refused("not_found", "There is no such key.")
+        case CreditsRequested(amount=amount, reason=reason), True:
+            return [CreditsGranted(amount=amount, reason=reason)]
+        case SiteRequested(), True if not state.site.is_created:
+            return [
+                SiteCreated(name=message.name, domain=message.domain, timezone=message.timezone)
+            ]
+        case _:
+            raise Refused("invalid_transition", "This exists already.")

@@ -1,0 +1,45 @@
+"""The orchestrator's process: one consumer of commands and reports, and the relay beside it."""
+
+import asyncio
+from collections.abc import Callable
+
+from events.kafka import Producer, consume
+from events.topics import COMMANDS, STAGE_REPORTS
+from services.clock import new_id, now
+from services.orchestrator.consumer import Consumer
+from services.orchestrator.handler import Handler
+from services.orchestrator.relay import Relay
+from services.orchestrator.store import open_store, relay_lock
+from services.places import broker_of
+from services.settings import Settings
+
+GROUP = "septet-orchestrator"
+
+
+async def run(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+    """Decide and relay until `stop`; `ready` when the topics are there. Raises WrongTopic."""
+    broker = broker_of(settings)
+    store = open_store(settings)
+    producer = Producer(broker)
+    appended = asyncio.Event()
+    handler = Handler(store, now, settings.batch_timeout_seconds)
+    consumer = Consumer(handler, producer.publish, appended)
+    relay = Relay(store, broker, appended, new_id)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_relay(settings, relay, stop, ready))
+            tasks.create_task(consume(broker, [COMMANDS, STAGE_REPORTS], GROUP, consumer, stop))
+    finally:
+        await producer.stop()
+        store.close()
+
+
+async def _relay(
+    settings: Settings, relay: Relay, stop: asyncio.Event, ready: Callable[[], None]
+) -> None:
+    """Of several orchestrators one relays; the others are ready to take its place."""
+    with relay_lock(settings) as is_mine:
+        while not stop.is_set() and not await asyncio.to_thread(is_mine):
+            ready()
+            await asyncio.sleep(1)
+        await relay.run(stop, ready)

@@ -1,0 +1,211 @@
+"""The event store: the truth. One append per message, over all the streams that it touches."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from eventsourcing.persistence import (
+    EventStore,
+    InfrastructureFactory,
+    IntegrityError,
+    Mapper,
+    Notification,
+    ProcessRecorder,
+    StoredEvent,
+    Tracking,
+)
+from psycopg.sql import SQL
+
+from events.envelope import Envelope, decode, encode
+from events.message import wire_name
+from events.topics import Placed, is_published
+from services.places import MIGRATE_LOCK, RELAY_LOCK, STORE_LOCK, store_environment
+from services.settings import Settings
+
+PAGE = 500
+
+
+class StaleWriter(Exception):
+    """Another writer was faster: a version is taken, or the message has its receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event in its place in a stream; the library asks for the first two names."""
+
+    originator_id: str
+    originator_version: int
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored event as the relay publishes it: its place, its wire name, its very bytes."""
+
+    placed: Placed
+    stream: str
+    version: int
+    name: str
+    body: bytes
+
+
+class EnvelopeMapper(Mapper[str]):
+    """Stores the very bytes that the relay publishes, under the wire name."""
+
+    def to_stored_event(self, domain_event: Any) -> StoredEvent:
+        envelope = domain_event.envelope
+        return StoredEvent(
+            originator_id=domain_event.originator_id,
+            originator_version=domain_event.originator_version,
+            topic=wire_name(envelope.message),
+            state=encode(envelope),
+        )
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Any:
+        return Recorded(
+            str(stored_event.originator_id),
+            stored_event.originator_version,
+            decode(stored_event.topic, stored_event.state),
+        )
+
+
+class Store:
+    """Reads and appends. It is synchronous: shells call it in a thread.
+
+    `environment` is the eventsourcing library's; tables are made only with CREATE_TABLE=yes, as
+    several processes that make them at once fail.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        factory = InfrastructureFactory[ProcessRecorder].construct(
+            {"ORIGINATOR_ID_TYPE": "text", "CREATE_TABLE": "no", **environment}
+        )
+        self._factory = factory
+        self.recorder: Any = factory.process_recorder()
+        if hasattr(self.recorder, "lock_table_statements"):
+            # The lock makes positions become visible in their order, so a tailing reader misses
+            # nothing; unlike the library's table lock it needs no right but to insert.
+            self.recorder.lock_table_statements = [
+                SQL("SELECT pg_advisory_xact_lock({})").format(STORE_LOCK)
+            ]
+        self._events = EventStore(factory.mapper(mapper_class=EnvelopeMapper), self.recorder)
+
+    def close(self) -> None:
+        self._factory.close()
+
+    def read(self, stream: str, after: int = 0) -> list[Recorded]:
+        """Return a stream's events above a version, in order."""
+        return [one for one in self._events.get(stream, gt=after) if isinstance(one, Recorded)]
+
+    def append(self, recorded: Sequence[Recorded]) -> None:
+        """Append to all the streams or to none. Raises StaleWriter when a version is taken."""
+        try:
+            self._events.put(recorded)
+        except IntegrityError as error:
+            raise StaleWriter(recorded[-1].originator_id) from error
+
+    def stored(self, after: int = 0) -> Iterator[Stored]:
+        """Yield every event above a position, in store order."""
+        while page := self.page(after):
+            yield from page
+            after = page[-1].placed.position
+
+    def page(self, after: int, limit: int = PAGE) -> list[Stored]:
+        """Return the next events above a position, in store order; few when there are no more."""
+        found = self.recorder.select_notifications(after, limit, inclusive_of_start=False)
+        return [_stored(notification) for notification in found]
+
+    def placed(self, after: int = 0) -> Iterator[Placed]:
+        """Yield every published event above a position: what a projection is refolded from."""
+        for stored in self.stored(after):
+            if is_published(stored.placed.envelope.message):
+                yield stored.placed
+
+    def position_of(self, reader: str) -> int:
+        """Return how far a reader has come; 0 for one that the store has not seen."""
+        return int(self.recorder.max_tracking_id(reader) or 0)
+
+    def track(self, reader: str, position: int) -> None:
+        """Remember how far a reader has come; positions only rise."""
+        if position > self.position_of(reader):
+            self.recorder.insert_tracking(Tracking(reader, position))
+
+
+def _stored(notification: Notification) -> Stored:
+    envelope = decode(notification.topic, notification.state)
+    return Stored(
+        placed=Placed(notification.id, envelope),
+        stream=str(notification.originator_id),
+        version=notification.originator_version,
+        name=notification.topic,
+        body=notification.state,
+    )
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the store that the settings name; its tables must have been made by `migrate`."""
+    return Store(store_environment(settings))
+
+
+def migrate(settings: Settings) -> None:
+    """Make the store's tables where they are missing: one process at a time, however many start."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with _migrating(settings):
+        Store({**store_environment(settings), "CREATE_TABLE": "yes"}).close()
+
+
+@contextmanager
+def _migrating(settings: Settings) -> Iterator[None]:
+    """Keep others from making the same tables at once, which the databases answer with errors."""
+    url = settings.database_url.get_secret_value()
+    if url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATE_LOCK,))
+            yield
+        return
+    with (settings.data_dir / "migrate.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def relay_lock(settings: Settings) -> Iterator[Callable[[], bool]]:
+    """Give a function that tries to become the one relay; leaving gives the place up.
+
+    The holder's end, of whatever kind, frees it: a file lock beside SQLite, a session's advisory
+    lock on PostgreSQL.
+    """
+    url = settings.database_url.get_secret_value()
+    if url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            yield lambda: _try_advisory(connection)
+    else:
+        with _lock_file(settings.data_dir / "relay.lock") as attempt:
+            yield attempt
+
+
+def _try_advisory(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (RELAY_LOCK,)).fetchone()
+    return bool(row and row[0])
+
+
+@contextmanager
+def _lock_file(path: Path) -> Iterator[Callable[[], bool]]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+    def attempt() -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    try:
+        yield attempt
+    finally:
+        os.close(handle)
