@@ -1,0 +1,1 @@
+"""Does the work: seven stages, each a Kafka consumer that answers a batch with a report."""

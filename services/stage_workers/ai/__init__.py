@@ -1,0 +1,1 @@
+"""The one place where a provider is called: its protocol, its retries, its implementations."""

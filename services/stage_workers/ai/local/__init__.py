@@ -1,0 +1,1 @@
+"""The provider that needs no network and no key: pure functions, the same bytes each time."""

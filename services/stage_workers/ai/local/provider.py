@@ -1,0 +1,99 @@
+"""Answers every question in this process: the provider that works without a network or a key."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar, TypeVar, cast
+
+from services.stage_workers.ai.local.articles import write
+from services.stage_workers.ai.local.cards import draw
+from services.stage_workers.ai.local.clustering import cluster
+from services.stage_workers.ai.local.embeddings import Embedder
+from services.stage_workers.ai.local.ideas import suggest
+from services.stage_workers.ai.local.image_prompts import describe
+from services.stage_workers.ai.model import (
+    A,
+    Answered,
+    AnswerRejected,
+    ClusterKeywords,
+    DescribeImages,
+    DrawImage,
+    Group,
+    Question,
+    SuggestIdeas,
+    Usage,
+    WriteArticle,
+)
+
+IMAGES_AT_ONCE = 2
+CHARACTERS = 4  # a token, by the usual estimate for English
+
+T = TypeVar("T")
+
+
+class LocalProvider:
+    """Embeddings, clustering, templates and drawn cards; the same question, the same answer.
+
+    The work is done in threads, so the event loop stays free. All batches of a stage ask for the
+    same clustering, so the last one is kept.
+    """
+
+    model: ClassVar[str] = "local-1"
+
+    def __init__(self) -> None:
+        self._embed = Embedder()
+        self._images = ThreadPoolExecutor(IMAGES_AT_ONCE, thread_name_prefix="cards")
+        self._clustering = threading.Lock()
+        self._clustered: tuple[ClusterKeywords, tuple[Group, ...]] | None = None
+
+    async def answer(self, question: Question[A]) -> Answered[A]:
+        """Return the answer, its tokens estimated from its letters.
+
+        Raises ModelUnavailable when the embedding model's file is wrong, and AnswerRejected for a
+        question of another kind.
+        """
+        value = await self._work(question)
+        usage = Usage(tokens_in=tokens(question), tokens_out=tokens(value))
+        return Answered(cast("A", value), usage)
+
+    async def _work(self, question: Question[Any]) -> object:
+        match question:
+            case ClusterKeywords():
+                return await asyncio.to_thread(self._cluster, question)
+            case SuggestIdeas():
+                return await asyncio.to_thread(suggest, question, self._embed)
+            case WriteArticle():
+                return await asyncio.to_thread(write, question)
+            case DescribeImages():
+                return await asyncio.to_thread(describe, question)
+            case DrawImage():
+                return await self._draw(draw, question)
+            case _:
+                raise AnswerRejected(f"the local provider cannot answer {question.function}")
+
+    async def _draw(self, work: Callable[[DrawImage], T], question: DrawImage) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._images, work, question)
+
+    def _cluster(self, question: ClusterKeywords) -> tuple[Group, ...]:
+        with self._clustering:
+            if self._clustered is None or self._clustered[0] != question:
+                self._clustered = question, cluster(question.keywords, self._embed)
+            return self._clustered[1]
+
+
+def tokens(value: object) -> int:
+    """Return about how many tokens the text within a question or an answer has."""
+    return -(-letters(value) // CHARACTERS)
+
+
+def letters(value: object) -> int:
+    """Return the length of all text in strings, tuples and dataclasses; bytes count nothing."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, tuple):
+        return sum(letters(part) for part in value)
+    if is_dataclass(value):
+        return sum(letters(getattr(value, field.name)) for field in fields(value))
+    return 0

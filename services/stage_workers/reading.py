@@ -1,0 +1,169 @@
+"""What a worker looks up before it begins: is the batch still wanted, and what are its items."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, Protocol, TypeVar
+
+import sqlalchemy as sa
+
+from events.envelope import Envelope
+from events.run import StageBatchRequested
+from projections import planner, runs, writer
+from projections.database import reached, reading
+from services.stage_workers.items import (
+    Batch,
+    ClusterItem,
+    DraftItem,
+    IdeaItem,
+    KeywordItem,
+    PromptItem,
+    TaskItem,
+)
+
+CATCH_UP = 10.0  # seconds that a worker waits for the read model before it returns the batch
+LOOK_EVERY = 0.005  # seconds
+
+Wanted = Literal["yes", "not_running", "not_there", "answered", "stage_open"]
+Row_co = TypeVar("Row_co", covariant=True)
+
+
+class Query(Protocol[Row_co]):
+    """A look-up by ids that leaves out what is missing."""
+
+    def __call__(
+        self, tx: sa.Connection, account_id: str, ids: Sequence[str]
+    ) -> Sequence[Row_co]: ...
+
+
+class Reader:
+    """Reads for the stages, off the event loop."""
+
+    def __init__(self, engine: sa.Engine, get: Callable[[str], Awaitable[bytes]]) -> None:
+        self._engine, self._get = engine, get
+
+    async def wanted(self, request: Envelope, position: int) -> Wanted:
+        """Tell whether the batch is to be done, once the read model shows its request.
+
+        `answered`: it is recorded, or this attempt is no longer waited for. `stage_open`: it was
+        the stage's last and is recorded, but the stage's own report was lost with its worker.
+        """
+        deadline = asyncio.get_running_loop().time() + CATCH_UP
+        while (wanted := await asyncio.to_thread(self._look, request, position)) == "not_there":
+            if asyncio.get_running_loop().time() > deadline:
+                break
+            await asyncio.sleep(LOOK_EVERY)
+        return wanted
+
+    def _look(self, request: Envelope, position: int) -> Wanted:
+        message = request.message
+        assert isinstance(message, StageBatchRequested)
+        with reading(self._engine) as tx:
+            if reached(tx, request.key) < position:
+                return "not_there"
+            row = runs.batch(tx, request.account_id, message.batch_id)
+            run_id = request.run_id or ""
+            run = runs.find(tx, request.account_id, run_id)
+            if row is None or run is None or row.run_id != run_id:
+                return "answered"
+            if row.status == "recorded":
+                is_open = message.last and run.stages[message.stage - 1].status == "running"
+                return "stage_open" if is_open else "answered"
+            if row.status != "in_flight" or row.attempt != message.attempt:
+                return "answered"
+            return "yes" if run.status == "running" else "not_running"
+
+    async def _rows(
+        self, query: Query[Row_co], account_id: str, ids: Sequence[str]
+    ) -> Sequence[Row_co]:
+        def read() -> Sequence[Row_co]:
+            with reading(self._engine) as tx:
+                return query(tx, account_id, ids)
+
+        rows = await asyncio.to_thread(read)
+        if len(rows) != len(ids):
+            missing = len(ids) - len(rows)
+            raise LookupError(
+                f"{missing} of the batch's {len(ids)} items are not in the read model"
+            )
+        return rows
+
+    async def _titles(
+        self, query: Callable[[sa.Connection, str, str], tuple[str, ...]], batch: Batch
+    ) -> tuple[str, ...]:
+        def read() -> tuple[str, ...]:
+            with reading(self._engine) as tx:
+                return query(tx, batch.account_id, batch.site_id)
+
+        return await asyncio.to_thread(read)
+
+    async def keywords(self, batch: Batch) -> tuple[KeywordItem, ...]:
+        rows = await self._rows(planner.keywords_of, batch.account_id, batch.items)
+        return tuple(_keyword(row) for row in rows)
+
+    async def stage_keywords(self, batch: Batch) -> tuple[KeywordItem, ...]:
+        """Return all keywords of the run's stage, in the order in which it took them."""
+
+        def read() -> tuple[str, ...]:
+            with reading(self._engine) as tx:
+                return runs.stage_items(tx, batch.account_id, batch.run_id, batch.stage)
+
+        ids = await asyncio.to_thread(read)
+        rows = await self._rows(planner.keywords_of, batch.account_id, ids)
+        return tuple(_keyword(row) for row in rows)
+
+    async def clusters(self, batch: Batch) -> tuple[ClusterItem, ...]:
+        rows = await self._rows(planner.clusters_of, batch.account_id, batch.items)
+        siblings = await self._titles(planner.idea_titles, batch)
+        return tuple(
+            ClusterItem(
+                id=row.id,
+                name=row.name,
+                intent=row.intent,
+                keywords=tuple(_keyword(one) for one in row.keywords),
+                siblings=siblings,
+            )
+            for row in rows
+        )
+
+    async def ideas(self, batch: Batch) -> tuple[IdeaItem, ...]:
+        rows = await self._rows(planner.ideas_of, batch.account_id, batch.items)
+        return tuple(_idea(row) for row in rows)
+
+    async def tasks(self, batch: Batch) -> tuple[TaskItem, ...]:
+        rows = await self._rows(writer.tasks_of, batch.account_id, batch.items)
+        ideas = await self._rows(planner.ideas_of, batch.account_id, [row.idea_id for row in rows])
+        related = await self._titles(writer.titles, batch)
+        return tuple(
+            TaskItem(row.id, _idea(idea), related) for row, idea in zip(rows, ideas, strict=True)
+        )
+
+    async def drafts(self, batch: Batch) -> tuple[DraftItem, ...]:
+        rows = await self._rows(writer.drafts_of, batch.account_id, batch.items)
+        bodies = await asyncio.gather(*(self._get(row.body) for row in rows))
+        return tuple(
+            DraftItem(row.id, row.title, row.intent, body.decode(), row.keywords)
+            for row, body in zip(rows, bodies, strict=True)
+        )
+
+    async def prompts(self, batch: Batch) -> tuple[PromptItem, ...]:
+        rows = await self._rows(writer.prompts_of, batch.account_id, batch.items)
+        return tuple(
+            PromptItem(
+                row.id,
+                row.content_id,
+                row.title,
+                row.role,
+                row.section,
+                row.text,
+                row.alt,
+            )
+            for row in rows
+        )
+
+
+def _keyword(row: planner.KeywordRow) -> KeywordItem:
+    return KeywordItem(row.id, row.keyword, row.volume, row.intent)
+
+
+def _idea(row: planner.IdeaRow) -> IdeaItem:
+    return IdeaItem(row.id, row.cluster_id, row.title, row.intent, row.outline, row.target_keywords)
