@@ -1,1 +1,1 @@
-"""What can be said: every message of Septet, its envelope, ids and topics. Imports nothing of ours."""
+"""What can be said: every message, its envelope, ids and topics. Imports nothing of ours."""

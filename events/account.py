@@ -1,4 +1,4 @@
-"""What happens to an account: its keys, and the ledger. Amounts are whole credits, never negative."""
+"""What happens to an account: its keys and its ledger. Amounts are whole credits."""
 
 from typing import ClassVar
 

@@ -4,7 +4,7 @@ from events.topics import DEAD_LETTERS, Record
 
 
 def dead_letter(record: Record, error: str, consumer: str) -> Record:
-    """Return the record for the dead-letter topic: key, body and headers of the original, and why."""
+    """Return the dead letter: key, body and headers of the original, its origin, and why."""
     origin = f"{record.topic}/{record.partition}/{record.offset}"
     added = {
         "septet-error": error[:1000],
@@ -14,7 +14,7 @@ def dead_letter(record: Record, error: str, consumer: str) -> Record:
     kept = tuple(pair for pair in record.headers if pair[0] not in added)
     return Record(
         topic=DEAD_LETTERS,
-        key=record.key,
+        key=b"" if record.key is None and record.value is None else record.key,  # one is needed
         value=record.value,
         headers=(*kept, *((name, text.encode()) for name, text in added.items())),
     )

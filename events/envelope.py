@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import AwareDatetime, Field, SerializeAsAny, ValidationError
 from pydantic_core import from_json, to_json
 
+from events import account, commands, receipts, run, site  # noqa: F401  # so all are known
 from events.ids import derive
 from events.message import KNOWN, Message, Value, wire_name
 from events.upcasters import upcast
@@ -21,9 +22,9 @@ class BadMessage(ValueError):
 class Envelope(Value):
     """A message with whom, when and why.
 
-    `id` is the message's identity on every topic and in the store (`ce_id`); `cause` is the id of the
-    message that it follows from, its own id when nothing came before. `actor` says who: an API key's
-    id, `admin`, `scheduler` or `system`. Times are UTC.
+    `id` is the message's identity on every topic and in the store (`ce_id`); `cause` is the id of
+    the message that it follows from, its own id when nothing came before. `actor` says who: an API
+    key's id, `admin`, `scheduler` or `system`. Times are UTC.
     """
 
     id: str = Field(min_length=1, max_length=200)

@@ -9,7 +9,7 @@ ID = re.compile(r"^[a-z0-9_-]{1,64}$")
 def derive(kind: str, *parts: str | int) -> str:
     """Return `kind-` and 96 bits of the parts' SHA-256 in hex: the same parts, the same id.
 
-    The parts are joined by a character that no id contains, so ("a", "bc") differs from ("ab", "c").
+    The parts are joined by a character that no id has, so ("a", "bc") differs from ("ab", "c").
     """
     digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode())
     return f"{kind}-{digest.hexdigest()[:24]}"

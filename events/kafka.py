@@ -63,10 +63,49 @@ class Broker:
     def session_ms(self) -> int:
         return 2_000 if self.embedded else 30_000
 
-    @property
-    def fetch_wait_ms(self) -> int:
-        return 25 if self.embedded else 500
 
+class Pace:
+    """How long fetches wait on the embedded broker: short in a busy time, long in a quiet one.
+
+    That broker does not wake a fetch when data come but looks again at half of the wait, so a short
+    wait costs CPU and a long one time. Apache Kafka answers at once and keeps its usual wait. The
+    wait is a private attribute of aiokafka's fetcher, whose release is pinned.
+    """
+
+    def __init__(self, broker: Broker, quiet_ms: int) -> None:
+        self._is_tuned, self._quiet_ms = broker.embedded, quiet_ms
+        self._consumers: list[AIOKafkaConsumer] = []
+        self._busy_until = 0.0
+
+    @property
+    def wait_ms(self) -> int:
+        """Return how long a fetch should wait now, in milliseconds."""
+        if not self._is_tuned:
+            return KAFKA_WAIT
+        return BUSY_WAIT if time.monotonic() < self._busy_until else self._quiet_ms
+
+    def keep(self, consumer: AIOKafkaConsumer) -> None:
+        """Set this consumer's wait from now on."""
+        self._consumers.append(consumer)
+
+    def touch(self) -> None:
+        """Something happened: more will follow."""
+        self._busy_until = time.monotonic() + BUSY_FOR
+        self.set()
+
+    def set(self) -> None:
+        """Tell the consumers; called whenever the time may be a quiet one again."""
+        for consumer in self._consumers:
+            fetcher = consumer._fetcher
+            if fetcher is not None:
+                fetcher._fetch_max_wait_ms = self.wait_ms
+
+
+KAFKA_WAIT = 500  # milliseconds
+GIVE_UP_READING = 3.0  # seconds without a record
+BUSY_WAIT = 10  # milliseconds
+BUSY_FOR = 3.0  # seconds
+QUIET_WAIT = 100  # milliseconds
 
 Handle = Callable[[Sequence[Record]], Awaitable[None]]
 
@@ -78,14 +117,15 @@ async def consume(
     handle: Handle,
     stop: asyncio.Event,
     *,
-    wait_ms: int | None = None,
+    wait_ms: int = QUIET_WAIT,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Hand over every record at least once, in order per partition, until `stop`.
 
     `handle` gets all records of one poll and returns when what they say is durable; offsets are
     committed after that. When it raises, or the broker is away, the group is joined again from the
-    last commit. `ready` is called whenever partitions may be assigned.
+    last commit. `wait_ms` is how long a fetch waits in a quiet time; `ready` is called whenever
+    partitions may be assigned.
     """
     while not stop.is_set():
         try:
@@ -105,9 +145,10 @@ async def _consume_once(
     group: str,
     handle: Handle,
     stop: asyncio.Event,
-    wait_ms: int | None,
+    wait_ms: int,
     ready: Callable[[], None],
 ) -> None:
+    pace = Pace(broker, wait_ms)
     consumer = AIOKafkaConsumer(
         *topics,
         bootstrap_servers=broker.bootstrap_servers,
@@ -118,17 +159,19 @@ async def _consume_once(
         heartbeat_interval_ms=broker.session_ms // 5,
         rebalance_timeout_ms=30_000,
         max_poll_interval_ms=600_000,
-        fetch_max_wait_ms=wait_ms or broker.fetch_wait_ms,
+        fetch_max_wait_ms=pace.wait_ms,
         metadata_max_age_ms=15_000,
     )
     try:
         await consumer.start()
+        pace.keep(consumer)
         ready()
         uncommitted: dict[TopicPartition, int] = {}
         committed_at = time.monotonic()
         while not stop.is_set():
             found = await consumer.getmany(timeout_ms=200, max_records=500)
             if found:
+                pace.touch()
                 await handle(
                     [_received(record) for records in found.values() for record in records]
                 )
@@ -136,6 +179,7 @@ async def _consume_once(
             if uncommitted and time.monotonic() - committed_at >= COMMIT_EVERY:
                 await _commit(consumer, uncommitted)
                 uncommitted, committed_at = {}, time.monotonic()
+            pace.set()
         await _commit(consumer, uncommitted)
     finally:
         await _close(consumer.stop())
@@ -157,14 +201,14 @@ def _received(record: Any) -> Record:
         topic=record.topic,
         key=record.key,
         value=record.value,
-        headers=tuple(record.headers),
+        headers=tuple((name, value or b"") for name, value in record.headers),  # null is allowed
         partition=record.partition,
         offset=record.offset,
     )
 
 
 async def _close(stopping: Coroutine[Any, Any, None]) -> None:
-    """Stop a client, whatever it says: in a task of its own, as aiokafka may raise CancelledError."""
+    """Stop a client in a task of its own, as aiokafka's stop may raise CancelledError."""
     task = asyncio.create_task(stopping)
     await asyncio.wait({task}, timeout=5)
     if not task.done():
@@ -430,8 +474,8 @@ async def read_all(broker: Broker, topic: str) -> AsyncIterator[Record]:
         auto_offset_reset="earliest",
         fetch_max_wait_ms=50,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         places = [TopicPartition(topic, number) for number in PARTITIONS[topic]]
         consumer.assign(places)
         await consumer.seek_to_beginning(*places)
@@ -447,7 +491,7 @@ async def read_all(broker: Broker, topic: str) -> AsyncIterator[Record]:
                 quiet_since = time.monotonic()
             marks = {place: consumer.highwater(place) for place in places}
             done = all(mark is not None and read[place] >= mark for place, mark in marks.items())
-            if not found and (done or time.monotonic() - quiet_since > 3):
+            if not found and (done or time.monotonic() - quiet_since > GIVE_UP_READING):
                 return
     finally:
         await _close(consumer.stop())

@@ -29,7 +29,7 @@ def read(record: Record) -> Envelope:
 
 
 def read_placed(record: Record) -> Placed:
-    """Return an event of the public topic with its position. Raises UnknownMessage or BadMessage."""
+    """Return an event with its position. Raises UnknownMessage or BadMessage."""
     envelope = read(record)
     position = record.header("ce_position") or ""
     if not (position.isascii() and position.isdigit()):

@@ -13,12 +13,10 @@ class Settings(BaseSettings):
     """Read from the environment and `.env`; the defaults let everything run on one machine."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SEPTET_", env_file=".env", extra="ignore"
+        env_prefix="SEPTET_", env_file=".env", env_ignore_empty=True, extra="ignore"
     )
 
-    data_dir: Path = Field(
-        Path(".septet"), description="Folder for databases, artifacts and logs"
-    )
+    data_dir: Path = Field(Path(".septet"), description="Folder for databases, artifacts and logs")
     host: str = Field("127.0.0.1", description="Address that the API listens on")
     port: Port = Field(8000, description="Port that the API listens on")
     admin_token: SecretStr | None = Field(

@@ -22,7 +22,7 @@ from services.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY = 0.1  # seconds
+LOOK_EVERY = 0.2  # seconds
 SAY_AGAIN = timedelta(seconds=10)  # a row that is still due was lost on its way, or its answer lags
 GROUP = "septet-scheduler"
 

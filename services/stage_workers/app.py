@@ -5,13 +5,14 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import faust
 from faust.contrib.asgi import faust_app_running
 from faust.transport.drivers import aiokafka as driver
 
-from events.kafka import Broker, Producer, topics_made
+from events.kafka import Broker, Pace, Producer, topics_made
 from events.pipeline import STAGES
 from events.topics import BROKER_EPOCH, STAGE_REPORTS, Record, stage_topic
 from projections.database import open_engine
@@ -35,7 +36,7 @@ from services.stage_workers.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-EMBEDDED_FETCH_WAIT = 50  # milliseconds: the embedded broker looks for new data at half of it
+QUIET_WAIT = 800  # milliseconds
 
 
 def group_of(stage: int) -> str:
@@ -59,7 +60,9 @@ def stages_of(reader: Reader, provider: Provider, artifacts: Artifacts) -> tuple
 class _Thread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = EMBEDDED_FETCH_WAIT  # Faust hard-codes 1500
+        pace: Pace = self.app.septet_pace  # type: ignore[attr-defined]  # set by stage_app
+        consumer._fetch_max_wait_ms = pace.wait_ms  # Faust hard-codes 1500
+        pace.keep(consumer)
         return consumer
 
 
@@ -72,11 +75,13 @@ class _Transport(driver.Transport):
     Consumer = _Consumer
 
 
-def stage_app(worker: Worker, stage: int, broker: Broker, batch_timeout: float) -> faust.App:
+def stage_app(
+    worker: Worker, stage: int, broker: Broker, batch_timeout: float, data_dir: Path, pace: Pace
+) -> Any:
     """Return the app of one stage. Build it in the loop that runs it, else Faust refuses."""
     session = broker.session_ms / 1000
     rebalance = 30.0 if broker.embedded else batch_timeout + 60  # a longer batch is evicted
-    app = faust.App(
+    app: Any = faust.App(
         group_of(stage),
         broker=";".join(f"kafka://{one}" for one in broker.bootstrap_servers.split(",")),
         broker_session_timeout=session,
@@ -91,10 +96,12 @@ def stage_app(worker: Worker, stage: int, broker: Broker, batch_timeout: float) 
         topic_disable_leader=True,
         table_standby_replicas=0,
         store="memory://",
+        datadir=data_dir / "faust" / group_of(stage),
         web_enabled=False,
         autodiscover=False,
         worker_redirect_stdouts=False,
     )
+    app.septet_pace = pace
     if broker.embedded:
         app.transport = _Transport(app.conf.broker_consumer, app)
     requests = app.topic(
@@ -107,6 +114,7 @@ def stage_app(worker: Worker, stage: int, broker: Broker, batch_timeout: float) 
 
     async def answer_requests(stream: Any) -> None:
         async for event in stream.noack().events():
+            pace.touch()
             try:
                 await worker.answer(_record_of(event))
             except Exception:
@@ -128,10 +136,20 @@ def _record_of(event: Any) -> Record:
         topic=message.topic,
         key=message.key,
         value=message.value,
-        headers=tuple(pairs),
+        headers=tuple((name, value or b"") for name, value in pairs),
         partition=message.partition,
         offset=message.offset,
     )
+
+
+async def _until(stop: asyncio.Event, pace: Pace) -> None:
+    while not stop.is_set():
+        pace.set()
+        try:
+            async with asyncio.timeout(1):
+                await stop.wait()
+        except TimeoutError:
+            continue
 
 
 def provider_of(settings: Settings) -> Provider:
@@ -149,7 +167,9 @@ async def run(
     broker = broker_of(settings)
     engine = open_engine(read_model_url(settings))
     artifacts = open_artifacts(settings)
+    (settings.data_dir / "faust").mkdir(parents=True, exist_ok=True)
     producer = Producer(broker)
+    pace = Pace(broker, QUIET_WAIT)
     reader = Reader(engine, artifacts.get)
     chosen = [
         one for one in stages_of(reader, provider_of(settings), artifacts) if one.number in stages
@@ -164,6 +184,8 @@ async def run(
                     stage.number,
                     broker,
                     settings.batch_timeout_seconds,
+                    settings.data_dir,
+                    pace,
                 )
                 for stage in chosen
             ]
@@ -174,7 +196,7 @@ async def run(
                 )
             )
             ready()
-            await stop.wait()
+            await _until(stop, pace)
     finally:
         await producer.stop()
         engine.dispose()

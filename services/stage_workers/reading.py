@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from events.envelope import Envelope
 from events.run import StageBatchRequested
 from projections import planner, runs, writer
-from projections.database import reached, reading
+from projections.database import reading
+from services.stage_workers.catch_up import CatchUp
 from services.stage_workers.items import (
     Batch,
     ClusterItem,
@@ -20,8 +21,7 @@ from services.stage_workers.items import (
     TaskItem,
 )
 
-CATCH_UP = 10.0  # seconds that a worker waits for the read model before it returns the batch
-LOOK_EVERY = 0.005  # seconds
+CATCH_UP_WITHIN = 10.0  # seconds that a worker waits before it returns the batch
 
 Wanted = Literal["yes", "not_running", "not_there", "answered", "stage_open"]
 Row_co = TypeVar("Row_co", covariant=True)
@@ -40,6 +40,7 @@ class Reader:
 
     def __init__(self, engine: sa.Engine, get: Callable[[str], Awaitable[bytes]]) -> None:
         self._engine, self._get = engine, get
+        self._catch_up = CatchUp(engine)
 
     async def wanted(self, request: Envelope, position: int) -> Wanted:
         """Tell whether the batch is to be done, once the read model shows its request.
@@ -47,30 +48,26 @@ class Reader:
         `answered`: it is recorded, or this attempt is no longer waited for. `stage_open`: it was
         the stage's last and is recorded, but the stage's own report was lost with its worker.
         """
-        deadline = asyncio.get_running_loop().time() + CATCH_UP
-        while (wanted := await asyncio.to_thread(self._look, request, position)) == "not_there":
-            if asyncio.get_running_loop().time() > deadline:
-                break
-            await asyncio.sleep(LOOK_EVERY)
-        return wanted
+        if not await self._catch_up.reach(request.key, position, CATCH_UP_WITHIN):
+            return "not_there"
+        return await asyncio.to_thread(self._look, request)
 
-    def _look(self, request: Envelope, position: int) -> Wanted:
+    def _look(self, request: Envelope) -> Wanted:
         message = request.message
         assert isinstance(message, StageBatchRequested)
+        account_id, run_id = request.account_id, request.run_id or ""
         with reading(self._engine) as tx:
-            if reached(tx, request.key) < position:
-                return "not_there"
-            row = runs.batch(tx, request.account_id, message.batch_id)
-            run_id = request.run_id or ""
-            run = runs.find(tx, request.account_id, run_id)
-            if row is None or run is None or row.run_id != run_id:
+            row = runs.batch(tx, account_id, message.batch_id)
+            if row is None or row.run_id != run_id:
                 return "answered"
-            if row.status == "recorded":
-                is_open = message.last and run.stages[message.stage - 1].status == "running"
+            if row.status == "recorded" and message.last:
+                run = runs.find(tx, account_id, run_id)
+                is_open = run is not None and run.stages[message.stage - 1].status == "running"
                 return "stage_open" if is_open else "answered"
             if row.status != "in_flight" or row.attempt != message.attempt:
                 return "answered"
-            return "yes" if run.status == "running" else "not_running"
+            is_running = runs.status(tx, account_id, run_id) == "running"
+            return "yes" if is_running else "not_running"
 
     async def _rows(
         self, query: Query[Row_co], account_id: str, ids: Sequence[str]

@@ -1,4 +1,4 @@
-"""What a stage may ask of a provider, and what it gets back: typed questions, typed answers, usage."""
+"""What a stage may ask of a provider, and what it gets back: typed answers and usage."""
 
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
