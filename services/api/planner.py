@@ -1,0 +1,97 @@
+"""The planner endpoints: keywords in; keywords, clusters and ideas out."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
+
+from events.commands import KeywordsSubmitted
+from projections import planner
+from projections.planner import ClusterRow, IdeaRow, KeywordRow
+from projections.receipts import ReceiptRow
+from services.api.csv_import import MAX_ROWS, Rejected, Rows, from_csv, from_list, in_messages
+from services.api.cursors import Listing
+from services.api.dependencies import Paged, Read, Status, TheSite
+from services.api.limits import Body, RawBody, media_type_of, parse, read_json
+from services.api.problems import InvalidRequest
+from services.api.schemas import ACCEPTED, json_request
+from services.api.sender import Send
+
+router = APIRouter(prefix="/api/v1/planner", tags=["planner"])
+
+
+class KeywordList(Body):
+    """Keywords as JSON: objects with keyword and, where known, volume, difficulty and intent."""
+
+    keywords: list[Any]
+
+
+class Imported(BaseModel):
+    """What became of the rows: added, there already (or twice among them), or not taken and why."""
+
+    imported: int
+    duplicates: int
+    rejected: list[Rejected]
+
+
+def rows_in(body: RawBody, request: Request) -> Rows:
+    """Return the keywords of the request, and the rows that are none."""
+    match media_type_of(request.headers.get("content-type", "")):
+        case "application/json":
+            return from_list(parse(KeywordList, read_json(body)).keywords)
+        case "text/csv":
+            return from_csv(body)
+        case _:
+            raise InvalidRequest("Content-Type: must be application/json or text/csv.")
+
+
+def total(receipts: list[ReceiptRow], name: str) -> int:
+    """Return the sum of one of the receipts' numbers."""
+    return sum(int(receipt.numbers.get(name, 0)) for receipt in receipts)
+
+
+CSV_TOO = {"text/csv": {"schema": {"type": "string", "description": f"up to {MAX_ROWS:,} rows"}}}
+
+
+@router.post("/keywords", openapi_extra=json_request(KeywordList, CSV_TOO), responses=ACCEPTED)
+async def import_keywords(
+    send: Send, site: TheSite, rows: Annotated[Rows, Depends(rows_in)]
+) -> Imported:
+    """Add keywords to the site, up to 10,000 rows of JSON or CSV."""
+    keywords, rejected = rows
+    commands = [KeywordsSubmitted(keywords=portion) for portion in in_messages(keywords)]
+    receipts = await send.all(commands, site.site_id) if commands else []
+    return Imported(
+        imported=total(receipts, "imported"),
+        duplicates=total(receipts, "duplicates"),
+        rejected=rejected,
+    )
+
+
+@router.get("/keywords")
+async def keywords(
+    site: TheSite, read: Read, page: Paged, status: Status = None
+) -> Listing[KeywordRow]:
+    """The site's keywords, the oldest first."""
+    rows, following = await read(
+        planner.list_keywords, site.site_id, status, page.limit, page.start
+    )
+    return Listing(items=rows, next_cursor=page.cursor_of(following))
+
+
+@router.get("/clusters")
+async def clusters(
+    site: TheSite, read: Read, page: Paged, status: Status = None
+) -> Listing[ClusterRow]:
+    """The site's clusters, the oldest first."""
+    rows, following = await read(
+        planner.list_clusters, site.site_id, status, page.limit, page.start
+    )
+    return Listing(items=rows, next_cursor=page.cursor_of(following))
+
+
+@router.get("/ideas")
+async def ideas(site: TheSite, read: Read, page: Paged, status: Status = None) -> Listing[IdeaRow]:
+    """The site's ideas, the oldest first."""
+    rows, following = await read(planner.list_ideas, site.site_id, status, page.limit, page.start)
+    return Listing(items=rows, next_cursor=page.cursor_of(following))
