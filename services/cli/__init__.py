@@ -1,0 +1,1 @@
+"""The command line: it opens everything, passes it on, and talks to the API as any client does."""

@@ -1,0 +1,141 @@
+"""What commands know of the place they run in: settings, tokens, and where the API is."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.cli.output import Code, Failed
+from services.settings import Settings
+
+PREFIX = "SEPTET_"
+
+
+class Access(BaseSettings):
+    """What only the commands that talk to the API need."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore")
+
+    api_url: str = Field("", description="Where commands find the API; empty: HOST and PORT above")
+    api_key: SecretStr = Field(SecretStr(""), description="API key that commands sign in with")
+
+
+def read_settings(**chosen: Any) -> Settings:
+    """Return the settings, with what is `chosen` in place of what the environment says.
+
+    Raises Failed, one line that names the variable.
+    """
+    try:
+        return Settings(**chosen)
+    except ValidationError as error:
+        raise wrong_setting(error) from error
+
+
+def start_settings(**chosen: Any) -> Settings:
+    """Return the settings of something that starts: its data folder is made, and can be used.
+
+    Raises Failed, one line that names the variable.
+    """
+    settings = read_settings(**chosen)
+    folder = settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise Failed(
+            f"SEPTET_DATA_DIR: cannot write into {folder}: {error.strerror}. "
+            "Set it to a folder of yours",
+            Code.USAGE,
+        ) from error
+    return settings
+
+
+def read_access() -> Access:
+    """Return where the API is and the key for it. Raises Failed."""
+    try:
+        return Access()
+    except ValidationError as error:
+        raise wrong_setting(error) from error
+
+
+def wrong_setting(error: ValidationError) -> Failed:
+    """Return the error as one line; values stay out of it, as some are secret."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    named = [
+        f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg'].removeprefix('Value error, ')}"
+        if one["loc"]
+        else one["msg"].removeprefix("Value error, ")
+        for one in found
+    ]
+    sentence = f"{'; '.join(named)}. Correct it in the environment or in .env"
+    return Failed(" ".join(sentence.split()), Code.USAGE)
+
+
+def api_url(settings: Settings, access: Access) -> str:
+    """Return the API's address, as a client on this machine reaches it."""
+    if access.api_url:
+        return access.api_url.rstrip("/")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def known_admin_token(settings: Settings) -> str | None:
+    """Return the admin token: the setting's, else the one in the data folder, else none."""
+    given = settings.admin_token.get_secret_value() if settings.admin_token else ""
+    if given:
+        return given
+    with suppress(OSError):
+        return _token_file(settings).read_text(encoding="ascii").strip() or None
+    return None
+
+
+def admin_token(settings: Settings) -> str:
+    """Return the admin token; where there is none yet, make one that only this user can read."""
+    known = known_admin_token(settings)
+    if known is not None:
+        return known
+    path = _token_file(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_urlsafe(32))
+    with suppress(FileExistsError):  # of two processes that start at once, one wins
+        os.link(draft, path)
+    draft.unlink()
+    return path.read_text(encoding="ascii").strip()
+
+
+def inherited(**chosen: str) -> Mapping[str, str]:
+    """Return the environment for a child: ours, with what is chosen as SEPTET_ variables."""
+    ours = dict(os.environ)  # noqa: TID251  # a child gets PATH, HOME and the rest too
+    return {**ours, **{f"{PREFIX}{name.upper()}": value for name, value in chosen.items()}}
+
+
+def example() -> str:
+    """Return `.env.example`: every variable with its default, so that a copy changes nothing."""
+    head = "# Copy to .env and change what you need. These are the defaults.\n"
+    fields = {**Settings.model_fields, **Access.model_fields}
+    return head + "".join(_example_line(name, field) for name, field in fields.items())
+
+
+def _example_line(name: str, field: FieldInfo) -> str:
+    default = field.default
+    text = default.get_secret_value() if isinstance(default, SecretStr) else default
+    shown = "" if text is None else str(text)
+    return f"\n# {field.description}\n#{PREFIX}{name.upper()}={shown}\n"
+
+
+def _token_file(settings: Settings) -> Path:
+    return settings.data_dir / "admin-token"
+
+
+if __name__ == "__main__":
+    Path(".env.example").write_text(example(), encoding="utf-8")

@@ -1,0 +1,310 @@
+"""The command line against an API of canned answers: results, errors and exit codes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import Result
+
+from tests.cli.conftest import Api, error_of
+
+Septet = Callable[..., Result]
+
+STAGES = ("clusters", "ideas", "tasks", "content", "prompts", "images", "review")
+
+
+def run_row(status: str = "running", **changes: Any) -> dict[str, Any]:
+    """Return a run as the contract shapes it."""
+    stage = {
+        "status": "pending",
+        "items_total": 0,
+        "items_done": 0,
+        "items_failed": 0,
+        "credits_used": 0,
+        "started_at": None,
+        "completed_at": None,
+        "partial": False,
+        "result": None,
+    }
+    return {
+        "run_id": "run-1",
+        "site_id": "site-1",
+        "trigger_type": "manual",
+        "status": status,
+        "current_stage": 1,
+        "started_at": "2026-11-21T10:00:00.000000Z",
+        "paused_at": None,
+        "resumed_at": None,
+        "cancelled_at": None,
+        "completed_at": None,
+        "total_credits_used": 7,
+        "held_credits": 0,
+        "error_message": None,
+        "batches_in_flight": 0,
+        "stages": [{"stage": n, "name": name, **stage} for n, name in enumerate(STAGES, 1)],
+        **changes,
+    }
+
+
+ESTIMATE = {
+    "site_id": "site-1",
+    "estimated_credits": 474,
+    "required_credits": 569,
+    "balance": 1200,
+    "available_credits": 1200,
+    "sufficient": True,
+    "stages": [],
+}
+STARTED = {"run_id": "run-1", "site_id": "site-1", "status": "running", "trigger_type": "manual"}
+PROCESSING = {"run_id": "run-1", "status": "running", "eta_seconds": None}
+
+
+def test_account_create_shows_the_key_once(api: Api, septet: Septet) -> None:
+    api.on("POST", "/admin/accounts", {"account_id": "account-1", "api_key": "sk_1"}, status=201)
+    done = septet("account", "create", "Acme", "--credits", "100", env={"SEPTET_ADMIN_TOKEN": "t"})
+    assert done.exit_code == 0
+    assert "account-1 opened with 100 credits" in done.stdout
+    assert "sk_1" in done.stdout
+    (request,) = api.asked
+    assert json.loads(request.content) == {"name": "Acme", "credits": 100}
+    assert request.headers["authorization"] == "Bearer t"
+    assert request.headers["idempotency-key"]
+
+
+def test_the_admin_token_of_the_data_folder_is_used(api: Api, septet: Septet, here: Path) -> None:
+    (here / ".septet").mkdir()
+    (here / ".septet" / "admin-token").write_text("from-the-folder")
+    api.on("POST", "/admin/accounts", {"account_id": "a", "api_key": "k"})
+    assert septet("account", "create", "--name", "Acme").exit_code == 0
+    assert api.asked[0].headers["authorization"] == "Bearer from-the-folder"
+
+
+def test_json_is_one_object_wherever_the_option_stands(api: Api, septet: Septet) -> None:
+    account = {
+        "account_id": "a",
+        "name": "Acme",
+        "balance": 5,
+        "held_credits": 2,
+        "available_credits": 3,
+    }
+    api.on("GET", "/account", account)
+    before = septet("--output", "json", "account", "show")
+    after = septet("account", "show", "--output", "json")
+    assert json.loads(before.stdout) == json.loads(after.stdout) == account
+    assert "available  3" in septet("account", "show").stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (400, "run_already_active", 3),
+        (400, "insufficient_credits", 3),
+        (400, "nothing_to_do", 3),
+        (400, "invalid_request", 1),
+        (401, "unauthenticated", 4),
+        (403, "forbidden", 4),
+        (404, "not_found", 1),
+        (409, "idempotency_conflict", 1),
+        (500, "internal_error", 1),
+        (503, "unavailable", 1),
+    ],
+)
+def test_each_problem_has_its_exit_code(
+    api: Api, septet: Septet, status: int, code: str, expected: int
+) -> None:
+    api.on("GET", "/automation/estimate", ESTIMATE)
+    api.problem("POST", "/automation/run_now", status, code)
+    text = septet("run", "start", "--site", "site-1")
+    assert text.exit_code == expected
+    assert text.stderr.startswith(f"error: This is {code}.")
+    assert "Traceback" not in text.output
+    as_json = septet("run", "start", "--site", "site-1", "--output", "json")
+    assert as_json.exit_code == expected
+    assert error_of(as_json)["code"] == code
+
+
+def test_a_refusal_says_its_numbers_and_the_next_step(api: Api, septet: Septet) -> None:
+    api.on("GET", "/automation/estimate", ESTIMATE)
+    api.problem(
+        "POST",
+        "/automation/run_now",
+        400,
+        "run_already_active",
+        detail="A run is active",
+        active_run_id="run-9",
+    )
+    done = septet("run", "start", "--site", "site-1")
+    assert done.stdout == "estimate 474, required 569, available 1200: enough\n"
+    assert done.stderr == "error: A run is active. Watch it with septet run watch run-9\n"
+
+
+def test_without_a_key_a_command_says_how_to_get_one(
+    septet: Septet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SEPTET_API_KEY")
+    done = septet("site", "list")
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert done.stderr == (
+        "error: not signed in. Set SEPTET_API_KEY to the key that septet account create showed\n"
+    )
+
+
+def test_without_a_server_a_command_says_how_to_start_one(septet: Septet) -> None:
+    done = septet("site", "list", env={"SEPTET_API_URL": "http://127.0.0.1:9"})
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "error: no server answers at http://127.0.0.1:9. "
+        "Start one with septet up, or set SEPTET_API_URL\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("run", "start"),
+        ("run", "show"),
+        ("account", "create", "Acme", "--credits", "-1"),
+        ("audit", "replay"),
+        ("audit", "replay", "--run", "r", "--site", "s"),
+        ("dead-letters", "replay"),
+        ("keywords", "import", "--site", "site-1", "missing.csv"),
+        ("site", "list", "--output", "yaml"),
+    ],
+)
+def test_wrong_usage_is_code_2_and_one_line(septet: Septet, arguments: tuple[str, ...]) -> None:
+    done = septet(*arguments, env={"SEPTET_ADMIN_TOKEN": "t"})
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["up", "demo", "api", "migrate", "orchestrator"])
+def test_a_wrong_setting_stops_any_command_with_a_line_that_names_it(
+    septet: Septet, command: str
+) -> None:
+    done = septet(command, env={"SEPTET_PORT": "99999", "SEPTET_DATABASE_URL": "mysql://secret"})
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert "SEPTET_PORT: " in line
+    assert "SEPTET_DATABASE_URL: must begin with postgresql://" in line
+    assert "secret" not in line
+
+
+def test_sites_are_a_table_and_control_characters_are_spelled_out(api: Api, septet: Septet) -> None:
+    site = {"site_id": "site-1", "name": "Bad\x1b[2J", "domain": "d.example", "timezone": "UTC"}
+    api.on("GET", "/sites", {"items": [site], "next_cursor": None})
+    assert septet("site", "list").stdout.splitlines() == [
+        "SITE    NAME        DOMAIN     ZONE",
+        "site-1  Bad\\x1b[2J  d.example  UTC",
+    ]
+
+
+def test_keywords_are_sent_as_they_are(api: Api, septet: Septet, here: Path) -> None:
+    (here / "words.csv").write_text("keyword,volume\ncold brew,100\n,5\n")
+    rejected = [{"row": 3, "reason": "keyword: is empty"}]
+    api.on("POST", "/planner/keywords", {"imported": 1, "duplicates": 0, "rejected": rejected})
+    done = septet("keywords", "import", "--site", "site-1", "words.csv")
+    assert done.stdout.splitlines() == [
+        "1 keywords imported, 0 duplicates, 1 rejected",
+        "  row 3: keyword: is empty",
+    ]
+    (request,) = api.asked
+    assert request.headers["content-type"] == "text/csv"
+    assert request.content == (here / "words.csv").read_bytes()
+    assert request.url.params["site_id"] == "site-1"
+
+
+def test_a_pending_command_is_asked_about_with_its_own_key(api: Api, septet: Septet) -> None:
+    pending = httpx.Response(202, json={"command_id": "cmd-1", "status": "pending"})
+    api.on("POST", "/automation/pause", pending, pending, run_row("paused", batches_in_flight=1))
+    done = septet("run", "pause", "run-1")
+    assert done.exit_code == 0
+    assert done.stdout == "run-1 paused, 1 batches in flight may still be done\n"
+    assert len({request.headers["idempotency-key"] for request in api.asked}) == 1
+
+
+def test_a_full_server_is_waited_for(api: Api, septet: Septet) -> None:
+    full = httpx.Response(429, headers={"Retry-After": "0"}, json={"code": "rate_limited"})
+    api.on("GET", "/automation/run", full, run_row())
+    assert septet("run", "show", "run-1").exit_code == 0
+
+
+def test_watching_without_a_terminal_prints_a_line_a_change(
+    api: Api, septet: Septet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.cli.run.LOOK_EVERY", 0)
+    first, second = run_row(), run_row("completed")
+    first["stages"][0] |= {"status": "running", "items_total": 2}
+    second["stages"][0] |= {"status": "completed", "items_total": 2, "items_done": 2}
+    api.on("GET", "/automation/run", first, first, second)
+    api.on("GET", "/automation/current_processing", PROCESSING)
+    done = septet("run", "watch", "run-1")
+    assert done.exit_code == 0
+    assert [line.split()[1:4] for line in done.stdout.splitlines()] == [
+        ["1", "clusters", "running"],
+        ["run", "running", "7"],
+        ["1", "clusters", "completed"],
+        ["run", "completed", "7"],
+    ]
+
+
+def test_watching_as_json_prints_each_event_once(
+    api: Api, septet: Septet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.cli.run.LOOK_EVERY", 0)
+    events = [{"position": n, "type": "T", "at": "x", "data": {}} for n in (3, 5)]
+    api.on("GET", "/automation/run", run_row(), run_row("completed"))
+    api.on(
+        "GET",
+        "/automation/events",
+        {"events": events[:1]},
+        {"events": []},
+        {"events": events[1:]},
+        {"events": []},
+    )
+    done = septet("run", "watch", "run-1", "--output", "json")
+    assert [json.loads(line)["position"] for line in done.stdout.splitlines()] == [3, 5]
+    after = [r.url.params.get("after") for r in api.asked if r.url.path.endswith("/events")]
+    assert after == [None, "3", "3", "5"]
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_watched_run_that_does_not_complete_is_code_1(
+    api: Api, septet: Septet, status: str
+) -> None:
+    api.on("GET", "/automation/run", run_row(status, error_message="the provider is away"))
+    done = septet("run", "watch", "run-1")
+    assert done.exit_code == 1
+    assert done.stderr == f"error: run-1 {status}: the provider is away\n"
+
+
+def test_a_site_stands_for_its_current_run(api: Api, septet: Septet) -> None:
+    api.on("GET", "/automation/current_run", {"run": run_row()}, {"run": None})
+    api.on("POST", "/automation/cancel", run_row("cancelled"))
+    assert septet("run", "cancel", "--site", "site-1").stdout == "run-1 cancelled\n"
+    none = septet("run", "cancel", "--site", "site-1")
+    assert (none.exit_code, "has no active run" in none.stderr) == (1, True)
+
+
+def test_times_are_shown_in_the_local_zone_and_json_leaves_them(
+    api: Api, septet: Septet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.cli.run.local", lambda at: f"local {at}" if at else "-")
+    api.on("GET", "/automation/run", run_row())
+    assert "local 2026-11-21T10:00:00" in septet("run", "show", "run-1").stdout
+    shown = json.loads(septet("run", "show", "run-1", "--output", "json").stdout)
+    assert shown["started_at"] == "2026-11-21T10:00:00.000000Z"
+
+
+def test_help_lists_every_command_of_the_contract(septet: Septet) -> None:
+    text = septet("--help").stdout
+    for name in (
+        *("up", "demo", "api", "orchestrator", "projector", "scheduler", "stage-worker"),
+        *("migrate", "account", "site", "keywords", "run", "audit", "projections", "dead-letters"),
+    ):
+        assert f" {name} " in text, name
