@@ -1,0 +1,1 @@
+"""How fast, how good: one question a file, answers as JSON."""

@@ -1,0 +1,263 @@
+"""A whole Septet of real processes for the system tests, driven as a user drives it."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from events.kafka import Broker, OrderedProducer, read_all
+from events.topics import Record
+from projections.database import open_engine
+from projections.rebuild import differences
+from services.invariants import violations
+from services.orchestrator.store import open_store
+from services.places import read_model_url
+from services.settings import Settings
+
+ADMIN_TOKEN = "admin-token-of-the-tests"
+FAST = {
+    "within_stage_delay": 0,
+    "between_stage_delay": 0,
+    "stage_1_batch_size": 5,
+    "stage_2_batch_size": 2,
+    "stage_4_batch_size": 2,
+    "stage_5_batch_size": 2,
+    "stage_6_batch_size": 2,
+}
+KEYWORDS = (
+    "cold brew coffee ratio",
+    "cold brew at home",
+    "how to make cold brew coffee",
+    "cold brew concentrate recipe",
+    "best espresso machine under 500",
+    "espresso machine reviews",
+    "best home espresso machine",
+    "cheap espresso machine",
+    "trail running shoes women",
+    "best trail running shoes",
+    "waterproof trail running shoes",
+    "trail running shoes review",
+)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def wait_for(what: str, look: Callable[[], Any], within: float = 60) -> Any:
+    """Return what `look` finds as soon as it is true. Fails with `what` after so many seconds."""
+    until = time.monotonic() + within
+    while True:
+        if found := look():
+            return found
+        assert time.monotonic() < until, f"{what}: not within {within:g} s"
+        time.sleep(0.05)
+
+
+class Septet:
+    """`septet up` in a folder of its own, with an account of its own."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.port, self.broker_port = free_port(), free_port()
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name[:7] != "SEPTET_"},
+            "SEPTET_DATA_DIR": str(folder),
+            "SEPTET_PORT": str(self.port),
+            "SEPTET_EMBEDDED_BROKER_PORT": str(self.broker_port),
+            "SEPTET_ADMIN_TOKEN": ADMIN_TOKEN,
+            "SEPTET_BATCH_TIMEOUT_SECONDS": "30",
+            **engine_settings(),
+            **environment,
+        }
+        self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+        self.key = ""
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "up.out").open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.cli.main", "up"],
+                env=self.environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        wait_for("septet up is ready", self.is_ready, within=90)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(30)
+
+    def kill_all(self) -> None:
+        """SIGKILL the supervisor and every process below it at once."""
+        family = [*psutil.Process(self.process.pid).children(recursive=True)]
+        self.process.kill()
+        for child in family:
+            _kill(child)
+        self.process.wait(10)
+
+    def is_ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError((self.folder / "up.out").read_text()[-3000:])
+        try:
+            return self.api.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def kill(self, service: str) -> None:
+        """SIGKILL one service: by its command, or by how the name of its program begins."""
+        found = [
+            child
+            for child in psutil.Process(self.process.pid).children(recursive=True)
+            if service in (line := child.cmdline()) or Path(line[0]).name.startswith(service)
+        ]
+        assert found, f"no {service} runs"
+        for child in found:
+            _kill(child)
+
+    # --- as a client
+
+    def call(self, method: str, path: str, *, key: str | None = None, **request: Any) -> Any:
+        headers = {"Authorization": f"Bearer {key or self.key}", **request.pop("headers", {})}
+        return self.api.request(method, f"/api/v1{path}", headers=headers, **request)
+
+    def get(self, path: str, **params: Any) -> Any:
+        answer = self.call("GET", path, params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post(self, path: str, body: Any = None, **params: Any) -> Any:
+        request = {} if body is None else {"json": body}
+        answer = self.call("POST", path, params=params, **request)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def new_account(self, amount: int = 100_000) -> str:
+        body = {"name": "Tests", "credits": amount}
+        answer = self.call("POST", "/admin/accounts", key=ADMIN_TOKEN, json=body)
+        assert answer.is_success, answer.text
+        self.key = answer.json()["api_key"]
+        return str(answer.json()["account_id"])
+
+    def new_site(self, keywords: tuple[str, ...] = KEYWORDS, **config: Any) -> str:
+        body = {"name": "Corner Roastery", "domain": "example.org", "timezone": "UTC"}
+        site_id = str(self.post("/sites", body)["site_id"])
+        answer = self.call(
+            "PUT", "/automation/update_config", params={"site_id": site_id}, json=FAST | config
+        )
+        assert answer.status_code == 200, answer.text
+        if keywords:
+            added = {"keywords": [{"keyword": keyword} for keyword in keywords]}
+            counts = self.post("/planner/keywords", added, site_id=site_id)
+            assert counts["imported"] == len(keywords)
+        return site_id
+
+    def start_run(self, site_id: str) -> str:
+        return str(self.post("/automation/run_now", site_id=site_id)["run_id"])
+
+    def run(self, run_id: str) -> Any:
+        return self.get("/automation/run", run_id=run_id)
+
+    def finished(self, run_id: str, within: float = 90) -> Any:
+        def ended() -> Any:
+            run = self.run(run_id)
+            return run if run["status"] in ("completed", "failed", "cancelled") else None
+
+        return wait_for(f"{run_id} ends", ended, within)
+
+    def events(self, run_id: str) -> list[Any]:
+        found: list[Any] = []
+        while page := self.get(
+            "/automation/events", run_id=run_id, after=found[-1]["position"] if found else 0
+        )["events"]:
+            found += page
+        return found
+
+    # --- as an auditor
+
+    @property
+    def settings(self) -> Settings:
+        names = {
+            name[7:].lower(): value
+            for name, value in self.environment.items()
+            if name.startswith("SEPTET_")
+        }
+        return Settings(_env_file=None, **names)  # type: ignore[call-arg,arg-type]
+
+    @property
+    def broker(self) -> Broker:
+        return Broker(self.settings.brokers, self.settings.embedded_broker)
+
+    def records(self, topic: str) -> list[Record]:
+        async def read() -> list[Record]:
+            return [record async for record in read_all(self.broker, topic)]
+
+        return asyncio.run(read())
+
+    def publish(self, *records: Record) -> None:
+        async def send() -> None:
+            producer = OrderedProducer(self.broker)
+            await producer.start()
+            await producer.send(records)
+            await producer.stop()
+
+        asyncio.run(send())
+
+    def check(self) -> None:
+        """The invariants hold over the log, and the rebuilt tables equal the live ones."""
+        store = open_store(self.settings)
+        engine = open_engine(read_model_url(self.settings))
+        try:
+            assert violations(store.stored()) == []
+            wait_for(
+                "the read model is level with the store",
+                lambda: differences(engine, store.placed()) == [],
+                within=20,
+            )
+        finally:
+            engine.dispose()
+            store.close()
+
+
+def _kill(process: psutil.Process) -> None:
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return
+
+
+def engine_settings() -> dict[str, str]:
+    """Return the engines that the environment names for the tests: none means the embedded ones."""
+    names = {
+        "SEPTET_TEST_KAFKA": "SEPTET_KAFKA_BOOTSTRAP_SERVERS",
+        "SEPTET_TEST_DATABASE_URL": "SEPTET_DATABASE_URL",
+    }
+    return {setting: os.environ[name] for name, setting in names.items() if os.environ.get(name)}
+
+
+@contextmanager
+def running(folder: Path, **environment: str) -> Iterator[Septet]:
+    """Give a started Septet with an account, and end it, whatever happened."""
+    septet = Septet(folder, **environment)
+    try:
+        septet.start()
+        septet.new_account()
+        yield septet
+    finally:
+        if septet.process.poll() is None:
+            try:
+                septet.stop()
+            except subprocess.TimeoutExpired:
+                septet.kill_all()
