@@ -108,16 +108,19 @@ class Outcome(Value):
     error: str | None = None
 
 
+Count = Annotated[int, Field(ge=0)]
+
+
 class AiCall(Value):
     """One provider call, failed ones included; tokens are the provider's count or an estimate."""
 
     function: str
     model: str
     status: Literal["succeeded", "failed"]
-    credits_used: int
-    tokens_in: int = 0
-    tokens_out: int = 0
-    milliseconds: int = 0
+    credits_used: Count
+    tokens_in: Count = 0
+    tokens_out: Count = 0
+    milliseconds: Count = 0
     error: str | None = None
 
 

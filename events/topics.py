@@ -35,7 +35,7 @@ class Topic:
 
 TOPICS: tuple[Topic, ...] = (
     Topic(COMMANDS, 16, 7 * DAY),
-    *(Topic(stage_topic(stage.number), 32, 7 * DAY) for stage in STAGES),
+    *(Topic(stage_topic(stage.number), 16, 7 * DAY) for stage in STAGES),
     Topic(STAGE_REPORTS, 16, 7 * DAY),
     Topic(RUN_EVENTS, 16, -1),
     Topic(DEAD_LETTERS, 4, 30 * DAY),

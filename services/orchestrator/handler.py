@@ -4,8 +4,8 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from events.commands import RunRequested
@@ -27,11 +27,19 @@ REMEMBERED = 20_000  # streams whose last state is kept; the least recently used
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A stream as of a version: its folded state and the account that it belongs to."""
+    """A stream as of a version: its folded state, and whose it is, account and site."""
 
     version: int
     state: Any
-    owner: str | None
+    account_id: str | None = None
+    site_id: str | None = None
+
+    def is_foreign_to(self, received: Envelope, kind: StreamKind) -> bool:
+        """Tell whether the stream belongs to another account, or the run to another site."""
+        if self.account_id is None:
+            return False
+        elsewhere = kind == "run" and self.site_id != received.site_id
+        return elsewhere or self.account_id != received.account_id
 
 
 FOLD: dict[str, Callable[[Any, Envelope], Any]] = {
@@ -44,6 +52,12 @@ EMPTY: dict[str, Callable[[str], Any]] = {
     "site": lambda id_: Site(id=id_),
     "account": lambda id_: Account(id=id_),
 }
+
+
+def _after(seen: Seen, kind: StreamKind, one: Recorded) -> Seen:
+    envelope = one.envelope
+    state = FOLD[kind](seen.state, envelope)
+    return Seen(one.originator_version, state, envelope.account_id, envelope.site_id)
 
 
 def receipt_stream(message_id: str) -> str:
@@ -95,9 +109,19 @@ class Handler:
         new: list[Recorded] = []
         for envelope in {one.id: one for one in received}.values():
             new += self._decide(envelope, view, fresh=False)
-        if new:
-            self._store.append(new)
+        self._require_current(view, {one.originator_id for one in new})
+        self._store.append(new)
         self._remember(view)
+
+    def _require_current(self, view: Mapping[str, Seen], written: set[str]) -> None:
+        """Raise StaleWriter when a stream that is only read has changed since it was remembered.
+
+        The version check guards what a decision writes; a refusal, or a report that nobody waits
+        for, writes nothing but its receipt, and another orchestrator may have been here meanwhile.
+        """
+        for stream, seen in view.items():
+            if stream not in written and self._store.read(stream, after=seen.version):
+                raise StaleWriter(stream)
 
     def _alone(self, received: Envelope) -> list[tuple[Envelope, Exception]]:
         try:
@@ -146,7 +170,7 @@ class Handler:
         state = State(
             now=at,
             batch_timeout=self._batch_timeout,
-            is_foreign=any(one.owner not in (None, received.account_id) for one in seen.values()),
+            is_foreign=any(one.is_foreign_to(received, kind) for kind, one in seen.items()),
             **{kind: one.state for kind, one in seen.items()},
         )
         new: list[Recorded] = []
@@ -157,10 +181,7 @@ class Handler:
             version = before.version + 1 if before else 1
             new.append(Recorded(stream, version, envelope))
             if before is not None:
-                after = FOLD[event.STREAM](before.state, envelope)
-                seen[event.STREAM] = replace(
-                    before, version=version, state=after, owner=received.account_id
-                )
+                seen[event.STREAM] = _after(before, event.STREAM, new[-1])
         view.update({streams[kind]: one for kind, one in seen.items()})
         return new
 
@@ -168,13 +189,9 @@ class Handler:
         known = self._seen.get(stream)
         if known is not None and not fresh:
             return known
-        seen = known or Seen(0, EMPTY[kind](stream), None)
+        seen = known or Seen(0, EMPTY[kind](stream))
         for one in self._store.read(stream, after=seen.version):
-            seen = Seen(
-                version=one.originator_version,
-                state=FOLD[kind](seen.state, one.envelope),
-                owner=one.envelope.account_id,
-            )
+            seen = _after(seen, kind, one)
         return seen
 
     def _remember(self, view: dict[str, Seen]) -> None:

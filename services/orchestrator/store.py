@@ -13,8 +13,10 @@ from eventsourcing.persistence import (
     EventStore,
     InfrastructureFactory,
     IntegrityError,
+    InterfaceError,
     Mapper,
     Notification,
+    OperationalError,
     ProcessRecorder,
     StoredEvent,
     Tracking,
@@ -32,6 +34,10 @@ PAGE = 500
 
 class StaleWriter(Exception):
     """Another writer was faster: a version is taken, or the message has its receipt."""
+
+
+class StoreAway(OSError):
+    """The database cannot be reached or used now: no message's fault, so it is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,15 @@ class Stored:
     version: int
     name: str
     body: bytes
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    """Turn the library's "cannot reach" into an OSError: nobody buries a message for it."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise StoreAway(str(error)) from error
 
 
 class EnvelopeMapper(Mapper[str]):
@@ -100,12 +115,15 @@ class Store:
 
     def read(self, stream: str, after: int = 0) -> list[Recorded]:
         """Return a stream's events above a version, in order."""
-        return [one for one in self._events.get(stream, gt=after) if isinstance(one, Recorded)]
+        with _reachable():
+            found = list(self._events.get(stream, gt=after))
+        return [one for one in found if isinstance(one, Recorded)]
 
     def append(self, recorded: Sequence[Recorded]) -> None:
         """Append to all the streams or to none. Raises StaleWriter when a version is taken."""
         try:
-            self._events.put(recorded)
+            with _reachable():
+                self._events.put(recorded)
         except IntegrityError as error:
             raise StaleWriter(recorded[-1].originator_id) from error
 
@@ -117,7 +135,8 @@ class Store:
 
     def page(self, after: int, limit: int = PAGE) -> list[Stored]:
         """Return the next events above a position, in store order; few when there are no more."""
-        found = self.recorder.select_notifications(after, limit, inclusive_of_start=False)
+        with _reachable():
+            found = self.recorder.select_notifications(after, limit, inclusive_of_start=False)
         return [_stored(notification) for notification in found]
 
     def placed(self, after: int = 0) -> Iterator[Placed]:
@@ -128,12 +147,14 @@ class Store:
 
     def position_of(self, reader: str) -> int:
         """Return how far a reader has come; 0 for one that the store has not seen."""
-        return int(self.recorder.max_tracking_id(reader) or 0)
+        with _reachable():
+            return int(self.recorder.max_tracking_id(reader) or 0)
 
     def track(self, reader: str, position: int) -> None:
         """Remember how far a reader has come; positions only rise."""
         if position > self.position_of(reader):
-            self.recorder.insert_tracking(Tracking(reader, position))
+            with _reachable():
+                self.recorder.insert_tracking(Tracking(reader, position))
 
 
 def _stored(notification: Notification) -> Stored:

@@ -20,7 +20,7 @@ from events.run import BatchFailed, BatchReturned, StageBatchCompleted, StageCom
 from events.site import KeywordsAdded
 from services.orchestrator.rules.run import follow_run
 from services.orchestrator.rules.site import follow_account, follow_site
-from services.orchestrator.rules.state import Refused, State
+from services.orchestrator.rules.state import UNKNOWN, Refused, State
 
 OF_RUN = (
     RunRequested,
@@ -64,11 +64,11 @@ def follow(state: State, message: Message) -> list[Event]:
     What belongs to another account is refused exactly as what does not exist.
     """
     if state.is_foreign:
-        raise Refused("not_found", "There is no such run, site or account.")
+        raise Refused("not_found", UNKNOWN)
     if isinstance(message, OF_ACCOUNT):
         return follow_account(state, message)
     if not state.site.is_created:
-        raise Refused("not_found", "There is no such site.")
+        raise Refused("not_found", UNKNOWN)
     return (
         follow_run(state, message) if isinstance(message, OF_RUN) else follow_site(state, message)
     )

@@ -218,7 +218,10 @@ def _moved(site: Site, event: ItemsMoved) -> Site:
     )
     made = [one.id for one in event.made]
     match stage:
-        case 1 | 2 | 3:
+        case 1:
+            pending_now = _wait(site.pending, 2, made)
+            return replace(site, clusters=site.clusters | set(made), pending=pending_now)
+        case 2 | 3:
             return replace(site, pending=_wait(site.pending, stage + 1, made))
         case 4:
             contents = {**site.contents, **dict.fromkeys(made, "drafted")}

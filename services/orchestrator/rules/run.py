@@ -9,7 +9,7 @@ from events.commands import (
     RunRequested,
     TimerElapsed,
 )
-from events.content import Draft, Fact, Outcome
+from events.content import Draft, Fact, Outcome, tally_of
 from events.estimate import estimate, required_of, total_of
 from events.message import Event, Message
 from events.pipeline import STAGES, stage_of
@@ -24,6 +24,7 @@ from events.run import (
     RunResumed,
     RunStarted,
     StageBatchCompleted,
+    StageBatchRequested,
     StageCompleted,
     TimerFired,
 )
@@ -39,8 +40,8 @@ from events.site import (
 from services.orchestrator.rules.credits import charge
 from services.orchestrator.rules.evolve import evolve
 from services.orchestrator.rules.schedule import TOO_LATE, next_run_at
-from services.orchestrator.rules.stages import complete, fail, next_step, then
-from services.orchestrator.rules.state import Asked, Refused, Run, Site, State
+from services.orchestrator.rules.stages import complete, fail, then
+from services.orchestrator.rules.state import UNKNOWN, Asked, Refused, Run, Site, State
 
 TRIES = 3  # attempts of one batch before it is given up, or the run with it
 
@@ -84,7 +85,7 @@ def follow_run(state: State, message: Message) -> list[Event]:
         ):
             return []  # late or repeated: the run has moved on
         case _, "absent":
-            raise Refused("not_found", "There is no such run.")
+            raise Refused("not_found", UNKNOWN)
         case _:
             detail = f"This is not possible: the run is {run.status}."
             raise Refused("invalid_transition", detail, {"run_status": run.status})
@@ -167,8 +168,10 @@ def _check_slot(state: State, message: RunRequested) -> None:
 
 def resume(state: State) -> list[Event]:
     """Go on, unless the next batch cannot be paid for. Raises Refused."""
-    resumed = RunResumed()
-    for event in next_step(evolve(state, resumed)):
+    events = then(state, [RunResumed()])
+    for event in events:
+        if isinstance(event, StageBatchRequested):
+            break
         if isinstance(event, RunPaused):
             raise Refused(
                 "insufficient_credits",
@@ -178,7 +181,7 @@ def resume(state: State) -> list[Event]:
                     "available_credits": state.account.available,
                 },
             )
-    return then(state, [resumed])
+    return events
 
 
 def record(state: State, report: StageBatchCompleted) -> list[Event]:
@@ -187,17 +190,18 @@ def record(state: State, report: StageBatchCompleted) -> list[Event]:
     report = unique_slugs(state.site, complete_report(report, asked))
     charged, settled = charge(state, report)
     assert isinstance(charged, StageBatchCompleted)
-    return [charged, moved(charged), *settled]
+    return [charged, moved(state.site, charged), *settled]
 
 
 def complete_report(report: StageBatchCompleted, asked: Asked) -> StageBatchCompleted:
     """Return the report with one outcome for each item that was asked for, and no other."""
-    told = {outcome.item: outcome for outcome in report.outcomes}
-    if tuple(told) == asked.items:
+    if tuple(outcome.item for outcome in report.outcomes) == asked.items:
         return report
+    told = {outcome.item: outcome for outcome in reversed(report.outcomes)}
     silent = "the worker reported nothing for this item"
     outcomes = tuple(told.get(item) or Outcome(item=item, error=silent) for item in asked.items)
-    return report.model_copy(update={"outcomes": outcomes})
+    tally = tally_of(report.stage, outcomes, report.made, report.calls)
+    return report.model_copy(update={"outcomes": outcomes, "tally": tally})
 
 
 def unique_slugs(site: Site, report: StageBatchCompleted) -> StageBatchCompleted:
@@ -217,12 +221,13 @@ def unique_slugs(site: Site, report: StageBatchCompleted) -> StageBatchCompleted
     return report.model_copy(update={"made": tuple(made)})
 
 
-def moved(report: StageBatchCompleted) -> ItemsMoved:
-    """Return where the report's items are now."""
+def moved(site: Site, report: StageBatchCompleted) -> ItemsMoved:
+    """Return where the report's items are now; a cluster that has waited before stays out."""
     parents: dict[str, str] = {}
     for outcome in report.outcomes:
         for made in outcome.made:
-            parents.setdefault(made, outcome.item)
+            if made not in site.clusters:
+                parents.setdefault(made, outcome.item)
     return ItemsMoved(
         stage=report.stage,
         done=tuple(outcome.item for outcome in report.outcomes if outcome.error is None),

@@ -19,7 +19,8 @@ def next_run_at(config: Config, after: datetime) -> datetime | None:
     if not config.is_enabled:
         return None
     local = after.astimezone(ZoneInfo(config.timezone))
-    return next(CronSim(_expression(config), local)).astimezone(UTC)
+    slots = (slot.astimezone(UTC) for slot in CronSim(_expression(config), local))
+    return next(slot for slot in slots if slot > after)  # the hour's first pass may be over
 
 
 def _expression(config: Config) -> str:

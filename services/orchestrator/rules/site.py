@@ -26,7 +26,16 @@ from events.site import (
     SiteCreated,
 )
 from services.orchestrator.rules.schedule import next_run_at
-from services.orchestrator.rules.state import Refused, State
+from services.orchestrator.rules.state import UNKNOWN, Refused, State
+
+OF_SCHEDULE = (
+    "is_enabled",
+    "frequency",
+    "scheduled_time",
+    "timezone",
+    "schedule_weekday",
+    "schedule_day",
+)
 
 
 def follow_site(state: State, message: Message) -> list[Event]:
@@ -47,9 +56,15 @@ def follow_site(state: State, message: Message) -> list[Event]:
 
 
 def update_config(state: State, message: ConfigUpdateRequested) -> list[Event]:
-    """Change some fields; the schedule's next time follows from the whole."""
-    config = Config.model_validate({**dict(state.site.config), **message.changes.chosen()})
-    return [ConfigUpdated(config=config, next_run_at=next_run_at(config, state.now))]
+    """Change some fields; the schedule's next time is computed anew when one of its own changes.
+
+    Otherwise a slot that is due, and not answered yet, would be skipped.
+    """
+    site = state.site
+    config = Config.model_validate({**dict(site.config), **message.changes.chosen()})
+    if any(getattr(config, name) != getattr(site.config, name) for name in OF_SCHEDULE):
+        return [ConfigUpdated(config=config, next_run_at=next_run_at(config, state.now))]
+    return [ConfigUpdated(config=config, next_run_at=site.next_run_at)]
 
 
 def add_keywords(state: State, message: KeywordsSubmitted) -> list[Event]:
@@ -92,7 +107,7 @@ def follow_account(state: State, message: Message) -> list[Event]:
                 *granted,
             ]
         case _, False:
-            raise Refused("not_found", "There is no such account.")
+            raise Refused("not_found", UNKNOWN)
         case KeyRequested(key=key), True:
             return [KeyIssued(key=key)]
         case KeyRevocationRequested(key_id=key_id), True if key_id in account.keys:

@@ -16,6 +16,9 @@ ENDED: frozenset[RunStatus] = frozenset({"cancelled", "completed", "failed"})
 NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
+UNKNOWN = "There is no such run, site or account."  # also of what belongs to someone else
+
+
 class Refused(Exception):
     """The rules say no: a code of the contract, a sentence, its numbers, and events it leaves."""
 
@@ -90,8 +93,9 @@ class Site:
     """A site with its backlog: for each stage the items that wait, oldest first.
 
     `taken` are items in flight of runs that have ended. `outstanding` counts a draft's prompts
-    that are not settled, `content_of` maps those prompts to it. `contents` maps each draft to
-    drafted, review, approved, rejected or changes_requested.
+    that are not settled, `content_of` maps those prompts to it. `clusters` are all that ever
+    waited, as several batches may report the same one. `contents` maps each draft to drafted,
+    review, approved, rejected or changes_requested.
     """
 
     id: str = ""
@@ -106,6 +110,7 @@ class Site:
     taken: frozenset[str] = frozenset()
     outstanding: Mapping[str, int] = field(default_factory=dict)
     content_of: Mapping[str, str] = field(default_factory=dict)
+    clusters: frozenset[str] = frozenset()
     slugs: frozenset[str] = frozenset()
     contents: Mapping[str, str] = field(default_factory=dict)
 
@@ -135,7 +140,8 @@ class Account:
 class State:
     """All that one decision may look at; `now` is UTC, `batch_timeout` seconds.
 
-    `is_foreign` says that one of the streams belongs to another account than the message's.
+    `is_foreign` says that a stream belongs to another account than the message's, or the run to
+    another site.
     """
 
     now: datetime
