@@ -32,8 +32,8 @@ test-kafka: $(READY) ## The whole system on a real Apache Kafka and PostgreSQL
 	bash tests/engines/run.sh
 
 bench: $(READY) ## Run the benchmarks
-	@set -e; for question in benchmarks/*.py; do \
-		echo "== $$question"; $(BIN)/python "$$question"; \
+	@set -e; for question in clustering pipeline; do \
+		echo "== $$question" >&2; $(BIN)/python "benchmarks/$$question.py"; \
 	done
 
 lock: $(READY) ## Lock the dependencies again, with hashes and without any registry's name

@@ -1,6 +1,10 @@
 """`septet demo`: one account, one site and the sample keywords through all seven stages."""
 
 import asyncio
+import json
+import os
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -238,7 +242,8 @@ def _write_article(client: Client, content: Json, folder: Path) -> None:
         (folder / name).write_bytes(answer.content)
         shown.append(f"![{image.get('alt') or content['title']}]({name})")
     head = "".join(
-        f"{name}: {content[name]}\n" for name in ("title", "meta_title", "meta_description")
+        f"{name}: {json.dumps(content[name], ensure_ascii=False)}\n"  # a JSON string is YAML
+        for name in ("title", "meta_title", "meta_description")
     )
     body = str(content["body"]).strip()
     text = "\n\n".join([f"---\n{head}---", shown[0] if shown else "", body, *shown[1:]])
@@ -272,8 +277,8 @@ def _show(run: Json, made: Mapping[str, str], titles: list[str], folder: Path, t
         f"{run['total_credits_used']} credits used. Some of the {articles} articles:\n{samples}\n\n"
         f"Articles  {folder} ({articles} files)\n"
         f"Images    {folder} ({images} files)\n"
-        f"Next      septet up, then SEPTET_API_KEY={made['api_key']} "
-        f"septet run show {run['run_id']}\n"
+        f"Next      {_program()} up, then in another terminal "
+        f"SEPTET_API_KEY={made['api_key']} {_program()} run show {run['run_id']}\n"
         f"Done in {clock(took)}"
     )
     answer: dict[str, Any] = {
@@ -286,6 +291,11 @@ def _show(run: Json, made: Mapping[str, str], titles: list[str], folder: Path, t
         "seconds": round(took, 1),
     }
     emit(answer, text)
+
+
+def _program() -> str:
+    """Return how this program is called here: by name, or by its path when that is not found."""
+    return "septet" if shutil.which("septet") else os.path.relpath(sys.argv[0])
 
 
 def _images(folder: Path) -> int:
