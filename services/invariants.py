@@ -395,6 +395,9 @@ class Audit:
                     self.runs[run_id].ledger += amount
             case CreditsReleased(amount=amount):
                 self._require(amount > 0, f"it releases {amount}")
+                run = self.runs.get(run_id)
+                is_over = run is not None and run.status not in ACTIVE and not run.in_flight
+                self._require(is_over, "the run has not ended, or a batch of it is in flight")
                 account.holds[run_id] -= amount
         self._require(account.balance >= 0, f"the balance is {account.balance}")
         self._require(account.holds[run_id] >= 0, f"the hold is {account.holds[run_id]}")
