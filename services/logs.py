@@ -75,6 +75,17 @@ def configure(level: Level, service: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    handler.addFilter(_demote)
+
+
+def _demote(record: logging.LogRecord) -> bool:
+    """Keep what the Kafka client says of attempts that it repeats by itself, as information.
+
+    Our own lines around its calls name what is really lost, so its errors need wake nobody.
+    """
+    if record.name.startswith("aiokafka") and record.levelno > logging.INFO:
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return record.levelno >= logging.getLogger().level
 
 
 def printable(text: str) -> str:

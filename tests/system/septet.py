@@ -23,7 +23,9 @@ from services.invariants import violations
 from services.orchestrator.store import open_store
 from services.places import read_model_url
 from services.settings import Settings
+from tests.engines import engines
 
+ON_REAL_ENGINES = engines.CONTROL in os.environ  # else the embedded ones
 ADMIN_TOKEN = "admin-token-of-the-tests"
 FAST = {
     "within_stage_delay": 0,
@@ -72,6 +74,7 @@ class Septet:
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.port, self.broker_port = free_port(), free_port()
+        self.kafka, database = engines.fresh() if ON_REAL_ENGINES else ("", "")
         self.environment = {
             **{name: value for name, value in os.environ.items() if name[:7] != "SEPTET_"},
             "SEPTET_DATA_DIR": str(folder),
@@ -79,7 +82,8 @@ class Septet:
             "SEPTET_EMBEDDED_BROKER_PORT": str(self.broker_port),
             "SEPTET_ADMIN_TOKEN": ADMIN_TOKEN,
             "SEPTET_BATCH_TIMEOUT_SECONDS": "30",
-            **engine_settings(),
+            "SEPTET_KAFKA_BOOTSTRAP_SERVERS": self.kafka,
+            "SEPTET_DATABASE_URL": database,
             **environment,
         }
         self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
@@ -126,6 +130,14 @@ class Septet:
         assert found, f"no {service} runs"
         for child in found:
             _kill(child)
+
+    def lose_broker(self) -> None:
+        """SIGKILL the broker; it comes back at the same address without any of its data."""
+        if self.kafka:
+            engines.kill_kafka(self.kafka)
+            engines.start_kafka(self.kafka, empty=True)
+        else:
+            self.kill("tansu")
 
     # --- as a client
 
@@ -238,15 +250,6 @@ def _kill(process: psutil.Process) -> None:
         return
 
 
-def engine_settings() -> dict[str, str]:
-    """Return the engines that the environment names for the tests: none means the embedded ones."""
-    names = {
-        "SEPTET_TEST_KAFKA": "SEPTET_KAFKA_BOOTSTRAP_SERVERS",
-        "SEPTET_TEST_DATABASE_URL": "SEPTET_DATABASE_URL",
-    }
-    return {setting: os.environ[name] for name, setting in names.items() if os.environ.get(name)}
-
-
 @contextmanager
 def running(folder: Path, **environment: str) -> Iterator[Septet]:
     """Give a started Septet with an account, and end it, whatever happened."""
@@ -261,3 +264,5 @@ def running(folder: Path, **environment: str) -> Iterator[Septet]:
                 septet.stop()
             except subprocess.TimeoutExpired:
                 septet.kill_all()
+        if septet.kafka:
+            engines.release(septet.kafka)

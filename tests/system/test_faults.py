@@ -46,7 +46,7 @@ def test_a_broker_that_comes_back_empty_costs_nothing(own_septet: Septet):
     site = own_septet.new_site(**SLOW)
     run_id = own_septet.start_run(site)
     _in_the_middle(own_septet, run_id)
-    own_septet.kill("tansu")
+    own_septet.lose_broker()
     _is_whole(own_septet, run_id)
     second = own_septet.start_run(own_septet.new_site(KEYWORDS[:3]))
     assert own_septet.finished(second)["status"] == "completed"

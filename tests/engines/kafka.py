@@ -1,0 +1,118 @@
+"""Apache Kafka from its own jars: one process is broker and controller, its data a temp folder."""
+
+import os
+import re
+import secrets
+import shutil
+import socket
+import struct
+import subprocess
+from pathlib import Path
+
+from tests.engines.processes import EngineFailed, Server, free_port
+
+JARS = Path(__file__).parent / "target" / "kafka"
+START_WITHIN = 120.0  # seconds; usually three, on a busy machine of two cores ten
+API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)  # size, key, version, correlation, client
+
+# Small and quick to start; what decides how Kafka behaves is left at Kafka's own defaults.
+JVM = ("-Xmx512m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@127.0.0.1:{controller}
+log.dirs={data}
+auto.create.topics.enable=false
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=2
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+log.cleaner.dedupe.buffer.size=8388608
+"""
+
+
+class Broker:
+    """A whole cluster of one. `formatted` is an empty data folder to begin with."""
+
+    def __init__(self, folder: Path, formatted: Path) -> None:
+        self.folder, self.formatted = folder, formatted
+        self.port, self.controller = free_port(), free_port()
+        self.cluster = secrets.token_urlsafe(16)
+        self.folder.mkdir()
+        (folder / "server.properties").write_text(
+            PROPERTIES.format(port=self.port, controller=self.controller, data=self.data)
+        )
+        self.empty()
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def empty(self) -> None:
+        """Lay an empty data folder. It keeps the cluster's id, as a wiped cluster may."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        shutil.copytree(self.formatted, self.data)
+        meta = self.data / "meta.properties"
+        meta.write_text(re.sub(r"cluster\.id=.*", f"cluster.id={self.cluster}", meta.read_text()))
+
+    def start(self) -> None:
+        """Start it and return at once."""
+        properties = str(self.folder / "server.properties")
+        self.server = Server(
+            f"Kafka on {self.address}",
+            [*java(), "kafka.Kafka", properties],
+            self.folder / "kafka.log",
+        )
+
+    def wait(self) -> None:
+        """Return when it answers. Raises EngineFailed."""
+        self.server.wait(self.answers, START_WITHIN)
+
+    def answers(self) -> bool:
+        """Ask which requests it knows: it answers once it is registered and open for clients."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+                connection.sendall(API_VERSIONS)
+                answer = connection.recv(10)
+        except OSError:
+            return False
+        return answer[8:10] == b"\0\0"
+
+    def end(self) -> None:
+        """SIGKILL it and delete what it had."""
+        self.server.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def java() -> list[str]:
+    """Return the command that runs a class of Kafka. Raises EngineFailed when jars are missing."""
+    if not any(JARS.glob("kafka_*.jar")):
+        raise EngineFailed("Kafka's jars are missing: tests/engines/run.sh resolves them")
+    home = os.getenv("JAVA_HOME")
+    return [f"{home}/bin/java" if home else "java", *JVM, "-cp", f"{JARS}/*"]
+
+
+def format_storage(folder: Path) -> Path:
+    """Return an empty data folder as Kafka's own tool formats it. Raises EngineFailed."""
+    folder.mkdir()
+    properties = folder / "server.properties"
+    properties.write_text(PROPERTIES.format(port=1, controller=2, data=folder / "data"))
+    tool = [*java(), "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQUW0mYk9fZkmQw", "-c"]
+    done = subprocess.run([*tool, str(properties)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EngineFailed(f"Kafka cannot format its storage\n{done.stdout}{done.stderr}")
+    return folder / "data"
