@@ -14,7 +14,7 @@ from events.kafka import AnswerLost, Broker, NothingSent, Producer, consume
 from events.topics import BROKER_EPOCH, Publish, Record, command_record
 from projections import configs, timers
 from projections.configs import DueSchedule
-from projections.database import open_engine
+from projections.database import open_engine, reading
 from projections.timers import TimerRow
 from services.clock import now
 from services.places import broker_of, read_model_url
@@ -94,7 +94,7 @@ class Scheduler:
         return len(fresh)
 
     def _due(self, at: datetime) -> Sequence[Envelope]:
-        with self._engine.connect() as tx:
+        with reading(self._engine) as tx:
             return [
                 *(command_of_timer(row, at) for row in timers.due(tx, at)),
                 *(command_of_slot(slot, at) for slot in configs.due(tx, at)),
