@@ -94,6 +94,12 @@ SET_ASIDE: Mapping[str, str] = {
 }
 
 
+def messages() -> dict[str, type[Message]]:
+    """Return every message by its wire name, in the catalogue's order."""
+    modules = [module.__name__ for _, module in HEADINGS]
+    return dict(sorted(KNOWN.items(), key=lambda pair: modules.index(pair[1].__module__)))
+
+
 def said(kind: type[Message]) -> str:
     """Return what a message says: its docstring as one paragraph a block."""
     blocks = (kind.__doc__ or "").strip().split("\n\n")
@@ -134,12 +140,12 @@ def asyncapi() -> Json:
     """Return the AsyncAPI 3.0.0 document of all public topics."""
     public = [topic for topic in TOPICS if topic.name != BROKER_EPOCH]
     parts: Json = {}
-    messages: Json = {}
-    for name, kind in KNOWN.items():
+    described: Json = {}
+    for name, kind in messages().items():
         schema = schema_of(kind, PARTS)
         parts |= schema.pop("$defs", {})
-        messages[name] = _message(name, kind, schema)
-    messages["DeadLetter"] = _dead_letter()
+        described[name] = _message(name, kind, schema)
+    described["DeadLetter"] = _dead_letter()
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -152,7 +158,7 @@ def asyncapi() -> Json:
         "channels": {topic.name: _channel(topic) for topic in public},
         "operations": _operations(public),
         "components": {
-            "messages": messages,
+            "messages": described,
             "schemas": {
                 "Headers": _headers(HEADERS, OPTIONAL_HEADERS),
                 "DeadLetterHeaders": _headers(SET_ASIDE, frozenset()),
@@ -204,7 +210,7 @@ def _key(topic: str) -> str:
 def _names_on(topic: Topic) -> list[str]:
     if topic.name == DEAD_LETTERS:
         return ["DeadLetter"]
-    return [name for name, kind in KNOWN.items() if topic.name in topics_of(kind)]
+    return [name for name, kind in messages().items() if topic.name in topics_of(kind)]
 
 
 def _channel(topic: Topic) -> Json:
@@ -259,7 +265,7 @@ def catalogue() -> str:
             lines.append(f"| `{topic.name}` | {key} | {topic.partitions} | {writers} | {readers} |")
     for heading, module in HEADINGS:
         lines += ["", f"## {heading}"]
-        for name, kind in KNOWN.items():
+        for name, kind in messages().items():
             if kind.__module__ == module.__name__:
                 lines += _entry(name, kind)
     lines += ["", "## Parts of messages"]
@@ -271,7 +277,7 @@ def catalogue() -> str:
 
 def _parts() -> Json:
     parts: Json = {}
-    for kind in KNOWN.values():
+    for kind in messages().values():
         parts |= kind.model_json_schema(mode="serialization").get("$defs", {})
     return parts
 
@@ -328,7 +334,7 @@ def documents() -> dict[str, str]:
     return {
         "events.md": catalogue(),
         "asyncapi.json": _text(asyncapi()),
-        **{f"schemas/{name}.json": _text(schema_of(kind)) for name, kind in KNOWN.items()},
+        **{f"schemas/{name}.json": _text(schema_of(kind)) for name, kind in messages().items()},
     }
 
 

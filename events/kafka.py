@@ -103,7 +103,7 @@ class Pace:
 
 KAFKA_WAIT = 500  # milliseconds
 GIVE_UP_READING = 3.0  # seconds without a record
-BUSY_WAIT = 25  # milliseconds
+BUSY_WAIT = 50  # milliseconds
 BUSY_FOR = 3.0  # seconds
 QUIET_WAIT = 100  # milliseconds
 

@@ -105,7 +105,8 @@ class BatchReturned(Event):
 
 @known
 class BatchExpired(Event):
-    """Nobody answered this attempt in time; a later answer to it changes nothing."""
+    """Nobody answered this attempt in time. While the batch is asked for again a late report of it
+    still counts, once; after that it changes nothing."""
 
     TYPE: ClassVar = "BatchExpired"
     STREAM: ClassVar = "run"

@@ -5,6 +5,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,7 +155,8 @@ class Handler:
         detail = "This hit an error of ours; it has been set aside for the operators."
         refused = MessageRefused(kind=received.message.TYPE, code="internal_error", detail=detail)
         envelope = received.reply(refused, 0, self._now())
-        self._store.append([Recorded(receipt_stream(received.id), 1, envelope)])
+        with suppress(StaleWriter):  # another orchestrator has just given the outcome
+            self._store.append([Recorded(receipt_stream(received.id), 1, envelope)])
 
     def _decide(self, received: Envelope, view: dict[str, Seen], *, fresh: bool) -> list[Recorded]:
         """Return what to append, and enter the states after it into the view."""

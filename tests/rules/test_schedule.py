@@ -13,7 +13,7 @@ from events.run import RunStarted
 from events.site import ConfigUpdated, RunRefused, ScheduleAdvanced
 from services.orchestrator.rules.schedule import next_run_at
 from services.orchestrator.rules.state import State
-from tests.builders import OPENED, READY, after, decide, given, keywords, names, refusal, tell
+from tests.builders import READY, after, decide, given, keywords, names, refusal, tell
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 
@@ -182,4 +182,3 @@ def test_a_slot_of_a_schedule_that_was_changed_meanwhile_is_refused() -> None:
     changes = ConfigChanges(scheduled_time="10:00")
     state = after(scheduled(keywords("k1")), ConfigUpdateRequested(changes=changes))
     assert refusal(state, ask())[0] == "schedule_changed"
-    assert len(OPENED) == 3

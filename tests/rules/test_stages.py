@@ -1,18 +1,19 @@
 """Batch by batch and stage by stage: what is asked for, what is counted, what waits next."""
 
-from events.commands import PauseRequested, ResumeRequested, RunRequested
+from dataclasses import replace
+
+from events.commands import ConfigUpdateRequested, PauseRequested, ResumeRequested, RunRequested
+from events.config import ConfigChanges
 from events.content import Outcome
 from events.pipeline import STAGES
 from events.run import RunPaused, RunResumed, StageBatchRequested, StageCompleted
 from events.site import ItemsMoved, Made
 from services.orchestrator.rules.decide import decide
+from services.orchestrator.rules.state import Run
 from tests.builders import (
-    READY,
     after,
-    config,
     do,
     drive,
-    given,
     in_flight,
     keywords,
     names,
@@ -224,12 +225,14 @@ def test_slugs_are_unique_on_the_site() -> None:
 
 
 def test_a_change_of_config_takes_effect_on_the_next_run() -> None:
-    _, state = started(*waiting(2, *FOUR))
-    changed = given(*READY, *waiting(2, *FOUR), config(stage_2_batch_size=2))
-    site = state.site.__class__
-    assert isinstance(changed.site, site)
-    assert in_flight(state)[0].items == ("c1",)
-    assert in_flight(after(changed, RunRequested()))[0].items == ("c1", "c2")
+    _, state = started(*waiting(2, *FOUR), max_items_per_stage=2)
+    changes = ConfigChanges(stage_2_batch_size=2)
+    changed = after(state, ConfigUpdateRequested(changes=changes))
+    ended = drive(do(changed, in_flight(changed)[0]), until=3)
+    assert ended.run.batches == 3  # two for stage 2, one item each, and one for stage 3
+    ended = drive(ended)
+    following = after(replace(ended, run=Run(id="run-b")), RunRequested())
+    assert in_flight(following)[0].items == ("c3", "c4")
 
 
 def test_a_pause_before_a_stages_own_report_holds_the_next_stage_back() -> None:

@@ -60,7 +60,7 @@ def follow_run(state: State, message: Message) -> list[Event]:
             return then(state, [RunCancelled(), SiteReleased(taken=run.taken)])
         case TimerElapsed(timer_id=timer), "running" | "paused" if timer == run.timer:
             return then(state, [TimerFired(timer_id=timer)])
-        case StageBatchCompleted(batch_id=batch), _ if batch in run.in_flight:
+        case StageBatchCompleted(batch_id=batch, stage=stage), _ if _is_of(run, batch, stage):
             return then(state, record(state, message))
         case BatchFailed(batch_id=batch, attempt=attempt), _ if _is_asked(run, batch, attempt):
             return then(state, failed(state, message))
@@ -89,6 +89,10 @@ def follow_run(state: State, message: Message) -> list[Event]:
         case _:
             detail = f"This is not possible: the run is {run.status}."
             raise Refused("invalid_transition", detail, {"run_status": run.status})
+
+
+def _is_of(run: Run, batch_id: str, stage: int) -> bool:
+    return batch_id in run.in_flight and run.in_flight[batch_id].stage == stage
 
 
 def _is_asked(run: Run, batch_id: str, attempt: int) -> bool:

@@ -116,6 +116,8 @@ def follow_account(state: State, message: Message) -> list[Event]:
             raise Refused("not_found", "There is no such key.")
         case CreditsRequested(amount=amount, reason=reason), True:
             return [CreditsGranted(amount=amount, reason=reason)]
+        case SiteRequested(), True if not state.site.id:
+            raise Refused("invalid_request", "A new site needs an id.")
         case SiteRequested(), True if not state.site.is_created:
             return [
                 SiteCreated(name=message.name, domain=message.domain, timezone=message.timezone)

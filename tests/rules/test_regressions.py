@@ -1,4 +1,4 @@
-"""What tests found that the code does not keep yet; each moves to its subject once it is kept."""
+"""What was broken once: each of these has failed, and stays here so that it does not again."""
 
 from contextlib import suppress
 from dataclasses import replace
