@@ -1,7 +1,7 @@
 """What a stage may ask of a provider, and what it gets back: typed answers and usage."""
 
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from events.content import Intent
 
@@ -36,9 +36,7 @@ class Answered(Generic[A]):
 class Question(Generic[A]):
     """The base of what can be asked; `function` names it in the price table and the AI task log."""
 
-    @property
-    def function(self) -> str:
-        raise NotImplementedError
+    function: ClassVar[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +59,8 @@ class Group:
 class ClusterKeywords(Question[tuple[Group, ...]]):
     """Group all keywords of a stage by meaning; every keyword comes back in exactly one group."""
 
+    function: ClassVar[str] = "cluster_keywords"
     keywords: tuple[Keyword, ...]
-
-    @property
-    def function(self) -> str:
-        return "cluster_keywords"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +75,12 @@ class Suggestion:
 class SuggestIdeas(Question[tuple[Suggestion, ...]]):
     """Suggest content for one cluster; titles must differ from each other and from `taken`."""
 
+    function: ClassVar[str] = "generate_ideas"
     cluster: str
     intent: Intent
     keywords: tuple[Keyword, ...]
     volumes: tuple[int | None, ...] = ()
     taken: tuple[str, ...] = ()
-
-    @property
-    def function(self) -> str:
-        return "generate_ideas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +94,12 @@ class Article:
 
 @dataclass(frozen=True, slots=True)
 class WriteArticle(Question[Article]):
+    function: ClassVar[str] = "write_article"
     title: str
     intent: Intent
     outline: tuple[str, ...]
     target_keywords: tuple[str, ...]
     related: tuple[str, ...] = ()
-
-    @property
-    def function(self) -> str:
-        return "write_article"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +114,11 @@ class ImageIdea:
 class DescribeImages(Question[tuple[ImageIdea, ...]]):
     """Describe one featured image and some in-article ones, from what the draft says."""
 
+    function: ClassVar[str] = "write_image_prompts"
     title: str
     intent: Intent
     body: str
     keywords: tuple[str, ...]
-
-    @property
-    def function(self) -> str:
-        return "write_image_prompts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +133,11 @@ class Picture:
 class DrawImage(Question[Picture]):
     """Render one image; `title`, `section` and `site_name` are for providers that draw text."""
 
+    function: ClassVar[str] = "generate_image"
     title: str
     section: str
     prompt: str
     site_name: str
-
-    @property
-    def function(self) -> str:
-        return "generate_image"
 
 
 class Provider(Protocol):
