@@ -1,4 +1,4 @@
-"""Private names of pinned libraries that we set or override: an upgrade that drops one fails here."""
+"""Private names of pinned libraries that we set: an upgrade that drops one fails here."""
 
 import asyncio
 
