@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from services.orchestrator.store import open_store
 from services.places import read_model_url
 from services.settings import Settings
 from tests.engines import engines
+from tests.engines.processes import free_port
 
 ON_REAL_ENGINES = engines.CONTROL in os.environ  # else the embedded ones
 ADMIN_TOKEN = "admin-token-of-the-tests"
@@ -50,12 +50,6 @@ KEYWORDS = (
     "waterproof trail running shoes",
     "trail running shoes review",
 )
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def wait_for(what: str, look: Callable[[], Any], within: float = 60) -> Any:
