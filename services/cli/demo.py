@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ import httpx
 from services.broker import PortTaken, free_port, require_free
 from services.cli.client import AUTOMATION, BASE, Client, Json, connect
 from services.cli.environment import Access, admin_token, api_url, start_settings
-from services.cli.keywords import counts
 from services.cli.output import Failed, as_json, cell, emit, note, say, table
 from services.cli.progress import Progress, clock, following
 from services.cli.run import FINAL, estimate_line, finish, result_text
+from services.cli.seed import seed
 from services.cli.up import supervisor_of
 from services.settings import Settings
 from services.supervisor import (
@@ -32,7 +31,6 @@ from services.supervisor import (
     supervised,
 )
 
-CREDITS = 5000
 LOOK_EVERY = 0.25
 CONFIG = {
     "within_stage_delay": 0,
@@ -89,39 +87,6 @@ def run_demo() -> None:
             raise Failed(str(error)) from error
 
 
-def prepare(admin: Client, connected: Callable[[str], Client]) -> dict[str, str]:
-    """Make the account, its site and its keywords; tell in one line what became of the rows."""
-    account = admin.post(f"{BASE}/admin/accounts", {"name": "Demo", "credits": CREDITS})
-    client = connected(account["api_key"])
-    site = client.post(
-        f"{BASE}/sites",
-        {"name": "Harbour Coffee", "domain": "harbour-coffee.example", "timezone": "UTC"},
-    )
-    imported = client.post(
-        f"{BASE}/planner/keywords",
-        content=sample_keywords(),
-        content_type="text/csv",
-        site_id=site["site_id"],
-    )
-    return {
-        "account_id": account["account_id"],
-        "api_key": account["api_key"],
-        "site_id": site["site_id"],
-        "keywords": counts(imported),
-    }
-
-
-def sample_keywords() -> bytes:
-    """Return examples/keywords.csv: of the checkout, or of the installed package."""
-    for place in (Path("examples"), Path(__file__).parents[2] / "examples"):
-        if (place / "keywords.csv").is_file():
-            return (place / "keywords.csv").read_bytes()
-    packed = files("services.cli").joinpath("keywords.csv")
-    if packed.is_file():
-        return packed.read_bytes()
-    raise Failed("examples/keywords.csv is not there. Run the demo in a checkout of Septet")
-
-
 def _in_folder(folder: Path, asked: Settings, began: float) -> None:
     settings = start_settings(
         data_dir=folder,
@@ -172,7 +137,7 @@ async def _started(settings: Settings, began: float) -> None:
 
 def _journey(scene: Scene, tells: list[Callable[[str], None]], began: float) -> None:
     """Do over HTTP what a user would do. Runs in a thread of its own."""
-    made = prepare(scene.connect(scene.token), scene.connect)
+    made = seed(scene.connect(scene.token), scene.connect)
     client, site = scene.connect(made["api_key"]), made["site_id"]
     _tell(f"{made['keywords']} into Harbour Coffee ({site})")
     client.put(f"{AUTOMATION}/update_config", CONFIG, site_id=site)

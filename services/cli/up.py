@@ -8,6 +8,7 @@ from services.broker import PortTaken, require_free
 from services.cli.client import connect
 from services.cli.environment import Access, admin_token, api_url, inherited, start_settings
 from services.cli.output import Failed, as_json, emit, facts, note, say, table
+from services.cli.seed import seed as seed_with
 from services.settings import Settings
 from services.supervisor import (
     AlreadyRunning,
@@ -101,10 +102,8 @@ def readiness(children: Sequence[Child]) -> str:
 
 def seed_demo(settings: Settings, token: str) -> Mapping[str, str]:
     """Make the demo's account, site and keywords over HTTP."""
-    from services.cli.demo import prepare
-
     url = api_url(settings, Access(api_url=""))
-    return prepare(connect(url, token), lambda key: connect(url, key))
+    return seed_with(connect(url, token), lambda key: connect(url, key))
 
 
 async def _up(settings: Settings, *, seed: bool) -> None:
