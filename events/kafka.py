@@ -28,6 +28,10 @@ LOST = (
     OSError,
 )  # the broker is away: nobody's message is to blame
 COMMIT_EVERY = 0.25  # seconds; what a crash repeats in between is known by its ids
+KAFKA_WAIT = 500  # milliseconds that a fetch waits on Apache Kafka, which answers at once
+BUSY_WAIT, QUIET_WAIT = 50, 100  # milliseconds that one waits on the embedded broker
+BUSY_FOR = 3.0  # seconds after the last record
+GIVE_UP_READING = 3.0  # seconds without a record
 PROBE_AFTER = 1.0  # seconds without an answer after which a producer asks whether anyone is there
 
 
@@ -100,12 +104,6 @@ class Pace:
             if fetcher is not None:
                 fetcher._fetch_max_wait_ms = self.wait_ms
 
-
-KAFKA_WAIT = 500  # milliseconds
-GIVE_UP_READING = 3.0  # seconds without a record
-BUSY_WAIT = 50  # milliseconds
-BUSY_FOR = 3.0  # seconds
-QUIET_WAIT = 100  # milliseconds
 
 Handle = Callable[[Sequence[Record]], Awaitable[None]]
 
@@ -340,11 +338,9 @@ class OrderedProducer:
             added = batch.append(
                 key=record.key, value=record.value, timestamp=None, headers=headers
             )
-            if added is None:  # full
+            if added is None:  # full; the first record fits whatever its size
                 break
             taken += 1
-        if not taken:
-            raise WrongTopic(f"a record for {queue[0].topic} is larger than a batch may be")
         batch.close()
         return batch, taken
 

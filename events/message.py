@@ -1,6 +1,6 @@
 """The base of everything that is said, and the registry of wire names."""
 
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -57,8 +57,3 @@ def wire_name(message: Message | type[Message]) -> str:
 def bare_name(name: str) -> str:
     """Return the name inside a wire name: `septet.RunStarted.v1` is a `RunStarted`."""
     return name.removeprefix(f"{SOURCE}.").rsplit(".", 1)[0]
-
-
-def json_of(value: BaseModel) -> dict[str, Any]:
-    """Return the value as JSON types."""
-    return value.model_dump(mode="json")

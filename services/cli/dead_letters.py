@@ -71,7 +71,12 @@ def about(record: Record) -> Json:
 
 
 def original(record: Record) -> Record:
-    """Return the message as it was before it was set aside. Raises Failed for a foreign topic."""
+    """Return the message as it was before it was set aside. Raises Failed when it cannot be had."""
+    if record.header("septet-size"):
+        raise Failed(
+            f"dead letter {record.partition}-{record.offset} was too large and is kept cut, "
+            "so it cannot be sent again"
+        )
     topic = (record.header("septet-origin") or "").rsplit("/", 2)[0]
     if topic not in {known.name for known in TOPICS} - {DEAD_LETTERS}:
         raise Failed(f"dead letter {record.partition}-{record.offset} names no topic of ours")

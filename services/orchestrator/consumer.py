@@ -10,12 +10,15 @@ from events.ids import is_id
 from events.message import Command
 from events.reading import read
 from events.run import BatchFailed, BatchReturned, StageBatchCompleted, StageCompleted
-from events.topics import COMMANDS, Publish, Record
+from events.topics import COMMANDS, STAGE_REPORTS, Publish, Record
 from services.orchestrator.handler import Handler
 
 logger = logging.getLogger(__name__)
 
 REPORTS = (StageBatchCompleted, BatchFailed, BatchReturned, StageCompleted)
+# Events are about as large as the message that they follow from, and ids make a command's larger:
+# all of them must fit into the 1 MiB that a topic takes, or the relay could not publish the store.
+LARGEST = {COMMANDS: 512_000, STAGE_REPORTS: 900_000}  # bytes
 PREFIXES = (("account_id", "account-"), ("site_id", "site-"), ("run_id", "run-"))
 
 
@@ -24,6 +27,8 @@ def message_in(record: Record) -> Envelope:
 
     Ids name streams, so each must be of its kind: nothing may write into a stream of another.
     """
+    if record.value is not None and len(record.value) > LARGEST[record.topic]:
+        raise BadMessage(f"{len(record.value)} bytes are too many for {record.topic}")
     envelope = read(record)
     expected = Command if record.topic == COMMANDS else REPORTS
     if not isinstance(envelope.message, expected):

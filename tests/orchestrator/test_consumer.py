@@ -85,6 +85,7 @@ POISON = {
         record, value=body_with(record, run_id="receipt-cmd-1")
     ),
     "an impossible id": lambda record: replace(record, value=body_with(record, run_id="run-../x")),
+    "too large": lambda record: replace(record, value=body_with(record, padding="x" * 600_000)),
     "an endless id": lambda record: replace(record, value=body_with(record, id="x" * 201)),
 }
 

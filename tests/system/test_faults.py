@@ -75,6 +75,7 @@ def test_garbage_on_every_topic_stops_nothing_and_is_set_aside(own_septet: Septe
             Record(topic, None, None, (*typed, ("ce_source", None))),  # type: ignore[arg-type]
             Record(topic, key, b'{"a":1}', (("ce_type", b"septet.Nothing.v9"),)),
             Record(topic, key, b"{}", (("ce_type", b"\xff"),)),
+            Record(topic, key, b"x" * 1_047_000, typed),  # as large as a topic takes
         )
     ]
     own_septet.publish(*garbage)

@@ -219,8 +219,8 @@ def _moved(site: Site, event: ItemsMoved) -> Site:
     made = [one.id for one in event.made]
     match stage:
         case 1:
-            pending_now = _wait(site.pending, 2, made)
-            return replace(site, clusters=site.clusters | set(made), pending=pending_now)
+            seen = site.clusters | set(made)
+            return replace(site, clusters=seen, pending=_wait(site.pending, 2, made))
         case 2 | 3:
             return replace(site, pending=_wait(site.pending, stage + 1, made))
         case 4:
