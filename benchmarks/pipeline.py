@@ -122,7 +122,11 @@ def answers_one_by_one(septet: Septet) -> list[float]:
 def measure(provider: str, sites: int, keywords: int) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory() as folder,
-        running(Path(folder) / "data", SEPTET_AI_PROVIDER=provider) as septet,
+        running(
+            Path(folder) / "data",
+            SEPTET_AI_PROVIDER=provider,
+            SEPTET_REQUESTS_PER_MINUTE="0",
+        ) as septet,
         watched(septet) as usage,
     ):
         time.sleep(2)

@@ -1,9 +1,10 @@
-"""What happens to an account: its keys and its ledger. Amounts are whole credits."""
+"""What happens to an account: its keys, AI provider and ledger. Amounts are whole credits."""
 
 from typing import ClassVar
 
 from events.commands import Key
 from events.message import Event, known
+from events.prices import Models
 
 
 @known
@@ -31,6 +32,29 @@ class KeyRevoked(Event):
     TYPE: ClassVar = "KeyRevoked"
     STREAM: ClassVar = "account"
     key_id: str
+
+
+@known
+class AiProviderChosen(Event):
+    """The account's runs ask a provider of its own at `base_url`, up to and with /v1.
+
+    Runs that begin now ask these models. `secret_id` names the key that is sent, which lies sealed
+    in the vault and is in no message. One that was chosen before may be forgotten.
+    """
+
+    TYPE: ClassVar = "AiProviderChosen"
+    STREAM: ClassVar = "account"
+    base_url: str
+    models: Models
+    secret_id: str | None = None
+
+
+@known
+class AiProviderDropped(Event):
+    """Runs of the account that begin now ask the installation's provider again."""
+
+    TYPE: ClassVar = "AiProviderDropped"
+    STREAM: ClassVar = "account"
 
 
 @known

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field
 from events.config import ConfigChanges
 from events.content import NewKeyword
 from events.message import Command, Value, known
+from events.prices import Models
 
 TriggerType = Literal["manual", "scheduled"]
 Role = Literal["viewer", "operator", "admin"]
@@ -23,18 +24,23 @@ class Key(Value):
 
 @known
 class RunRequested(Command):
-    """Start a run of the site. `slot` is the schedule's time that asked, none when a person did."""
+    """Start a run of the site. `slot` is the schedule's time that asked, none when a person did.
+
+    With `retry_of` it takes exactly the items that failed in that run, and what comes of them.
+    """
 
     TYPE: ClassVar = "RunRequested"
     trigger_type: TriggerType = "manual"
     slot: AwareDatetime | None = None
+    retry_of: str | None = None
 
 
 @known
 class PauseRequested(Command):
-    """Ask for no further batch until resumed."""
+    """Ask for no further batch until resumed; `note` is why, in the words of who asks."""
 
     TYPE: ClassVar = "PauseRequested"
+    note: str = ""
 
 
 @known
@@ -42,6 +48,7 @@ class ResumeRequested(Command):
     """Go on with exactly the items that are not done."""
 
     TYPE: ClassVar = "ResumeRequested"
+    note: str = ""
 
 
 @known
@@ -49,6 +56,7 @@ class CancelRequested(Command):
     """End the run; what is finished stays."""
 
     TYPE: ClassVar = "CancelRequested"
+    note: str = ""
 
 
 @known
@@ -109,6 +117,26 @@ class KeyRevocationRequested(Command):
 
     TYPE: ClassVar = "KeyRevocationRequested"
     key_id: str
+
+
+@known
+class AiProviderRequested(Command):
+    """Have the account's runs ask a provider of its own, from the next run on.
+
+    `secret_id` names the sealed key that is sent there, none where no key is asked for.
+    """
+
+    TYPE: ClassVar = "AiProviderRequested"
+    base_url: str
+    models: Models
+    secret_id: str | None = None
+
+
+@known
+class AiProviderDropRequested(Command):
+    """Have the account's runs ask the installation's provider again."""
+
+    TYPE: ClassVar = "AiProviderDropRequested"
 
 
 @known

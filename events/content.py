@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from events.message import Value
+from events.quality import Quality
 
 Intent = Literal["informational", "commercial", "transactional", "navigational"]
 
@@ -56,7 +57,11 @@ class Task(Value):
 
 
 class Draft(Value):
-    """An article's facts; the Markdown body is the artifact `body`, a SHA-256 in hex."""
+    """An article's facts; the Markdown body is the artifact `body`, a SHA-256 in hex.
+
+    `quality` is none where nothing was measured. `shingles` are short digests in hex of runs of
+    words, a sample by which articles that are much the same are found.
+    """
 
     kind: Literal["draft"] = "draft"
     id: str
@@ -68,6 +73,8 @@ class Draft(Value):
     meta_description: str
     word_count: int
     keywords: tuple[str, ...]
+    quality: Quality | None = None
+    shingles: tuple[str, ...] = ()
 
 
 class Prompt(Value):
@@ -112,7 +119,11 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class AiCall(Value):
-    """One provider call, failed ones included; tokens are the provider's count or an estimate."""
+    """One provider call, failed ones included; tokens are the provider's count or an estimate.
+
+    `prompt` is the prompt's name and version, `prompt_hash` the SHA-256 in hex of all that was
+    sent. Of a call that was cut off nobody knows the cost: the provider may charge for it.
+    """
 
     function: str
     model: str
@@ -122,6 +133,22 @@ class AiCall(Value):
     tokens_out: Count = 0
     milliseconds: Count = 0
     error: str | None = None
+    images: Count = 0
+    prompt: str = ""
+    prompt_hash: str = ""
+    cost_known: bool = True
+
+
+class Halt(Value):
+    """Why a provider answers nobody at the moment, so that no item is to blame.
+
+    With `wait_seconds` it is worth trying again after that; without, a person has to act first:
+    `misconfigured` is an address or a model that is not there.
+    """
+
+    kind: Literal["rate_limited", "unavailable", "out_of_credits", "key_refused", "misconfigured"]
+    detail: str
+    wait_seconds: int = 0
 
 
 class Tally(Value):

@@ -6,14 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from events import account, commands, receipts, run, site
+from events.dead_letters import ATTEMPT
 from events.envelope import ENVELOPE_FIELDS, Envelope
 from events.message import KNOWN, Command, Event, Message, wire_name
 from events.pipeline import STAGES
-from events.run import BatchFailed, BatchReturned, StageBatchCompleted, StageCompleted
+from events.run import (
+    BatchFailed,
+    BatchReturned,
+    MessageReplayed,
+    MessageSetAside,
+    StageBatchCompleted,
+    StageCompleted,
+)
 from events.topics import (
-    BROKER_EPOCH,
     COMMANDS,
     DEAD_LETTERS,
+    PRIVATE,
     RUN_EVENTS,
     STAGE_REPORTS,
     TOPICS,
@@ -31,11 +39,15 @@ REPORTS: tuple[type[Message], ...] = (
     StageCompleted,
     BatchFailed,
     BatchReturned,
+    MessageSetAside,
+    MessageReplayed,
 )
 OF_ACCOUNT: tuple[type[Message], ...] = (
     commands.AccountRequested,
     commands.KeyRequested,
     commands.KeyRevocationRequested,
+    commands.AiProviderRequested,
+    commands.AiProviderDropRequested,
     commands.CreditsRequested,
 )
 HEADINGS: tuple[tuple[str, Any], ...] = (
@@ -52,7 +64,7 @@ WRITERS_AND_READERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         for stage in STAGES
     },
     STAGE_REPORTS: (
-        tuple(f"stage-worker-{stage.number}" for stage in STAGES),
+        (*(f"stage-worker-{stage.number}" for stage in STAGES), "orchestrator", "projector"),
         ("orchestrator",),
     ),
     RUN_EVENTS: (("relay",), ("projector", "api", "subscriber")),
@@ -63,7 +75,8 @@ WRITERS_AND_READERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 ABOUT: Mapping[str, str] = {
     COMMANDS: "What is asked for; each has one outcome, a receipt on septet.run-events.",
-    STAGE_REPORTS: "What workers say of their batches; the rules record it as it came.",
+    STAGE_REPORTS: "What workers say of their batches, and every consumer of what it set aside; "
+    "the rules record it as it came.",
     RUN_EVENTS: "The public log: per key in store order, an event perhaps twice with one ce_id.",
     DEAD_LETTERS: "Messages set aside: the bytes as they came, with the error and the origin.",
 }
@@ -83,15 +96,29 @@ HEADERS: Mapping[str, str] = {
     "ce_accountid": "The account that it concerns.",
     "ce_siteid": "The site that it concerns, if one.",
     "ce_position": "Its place in the store, rising per key; on what comes from the store.",
+    "ce_chain": "On septet.run-events: SHA-256 over its key's history up to this event; see "
+    "docs/audit.md.",
+    "ce_chainunseen": "SHA-256 of what the key's history has before it and nobody publishes, if "
+    "anything.",
     "content-type": "application/json.",
     "traceparent": "W3C trace context, if the request had one.",
+    ATTEMPT: "How often it had been set aside, on what an operator sent again.",
 }
-OPTIONAL_HEADERS = frozenset({"ce_siteid", "ce_position", "traceparent"})
+OPTIONAL_HEADERS = frozenset(
+    {"ce_siteid", "ce_position", "ce_chain", "ce_chainunseen", "traceparent", ATTEMPT}
+)
 SET_ASIDE: Mapping[str, str] = {
     "septet-error": "Why it was set aside.",
     "septet-origin": "Topic, partition and offset where it stood.",
     "septet-consumer": "Who set it aside.",
+    ATTEMPT: "1 for the first time; one more each time that it was sent again and failed again.",
+    "septet-at": "When it was set aside, RFC 3339 in UTC.",
+    "septet-cut": "What was too large and is kept cut: body, key, headers. Such a letter cannot be "
+    "sent again.",
+    "septet-size": "How many bytes the whole body had, where it was cut.",
+    "septet-sha256": "The SHA-256 of the whole body, in hex, where it was cut.",
 }
+OPTIONAL_SET_ASIDE = frozenset({"septet-cut", "septet-size", "septet-sha256"})
 
 
 def messages() -> dict[str, type[Message]]:
@@ -138,13 +165,15 @@ def topics_of(kind: type[Message]) -> list[str]:
 
 def asyncapi() -> Json:
     """Return the AsyncAPI 3.0.0 document of all public topics."""
-    public = [topic for topic in TOPICS if topic.name != BROKER_EPOCH]
+    public = [topic for topic in TOPICS if topic.name not in PRIVATE]
     parts: Json = {}
     described: Json = {}
     for name, kind in messages().items():
         schema = schema_of(kind, PARTS)
         parts |= schema.pop("$defs", {})
-        described[name] = _message(name, kind, schema)
+        # An $id would be what references are resolved by, and they lead into this document.
+        payload = {key: part for key, part in schema.items() if key not in ("$schema", "$id")}
+        described[name] = _message(name, kind, _one_word(payload))
     described["DeadLetter"] = _dead_letter()
     return {
         "asyncapi": "3.0.0",
@@ -161,8 +190,8 @@ def asyncapi() -> Json:
             "messages": described,
             "schemas": {
                 "Headers": _headers(HEADERS, OPTIONAL_HEADERS),
-                "DeadLetterHeaders": _headers(SET_ASIDE, frozenset()),
-                **dict(sorted(parts.items())),
+                "DeadLetterHeaders": _headers(SET_ASIDE, OPTIONAL_SET_ASIDE),
+                **_one_word(dict(sorted(parts.items()))),
             },
         },
     }
@@ -177,6 +206,19 @@ def _message(name: str, kind: type[Message], payload: Json) -> Json:
         "headers": {"$ref": PARTS.format(model="Headers")},
         "payload": payload,
     }
+
+
+def _one_word(part: Any) -> Any:
+    """Return the schema with discriminators as AsyncAPI has them: a field's name, not an object."""
+    match part:
+        case {"discriminator": {"propertyName": field}}:
+            return {**{key: _one_word(one) for key, one in part.items()}, "discriminator": field}
+        case dict():
+            return {key: _one_word(one) for key, one in part.items()}
+        case list():
+            return [_one_word(one) for one in part]
+        case _:
+            return part
 
 
 def _dead_letter() -> Json:

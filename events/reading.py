@@ -1,5 +1,6 @@
 """From a Kafka record to a message, with everything that a stranger may have put there checked."""
 
+from events.chain import head_in
 from events.envelope import BadMessage, Envelope, decode
 from events.topics import RUN_EVENTS, Placed, Record
 
@@ -8,14 +9,15 @@ def read(record: Record) -> Envelope:
     """Return the message in a record. Raises UnknownMessage or BadMessage.
 
     Headers, key and body must agree on id, site and account: a record that says one tenant outside
-    and another inside belongs to nobody.
+    and another inside belongs to nobody. A body without `id` has its header's, one without `cause`
+    follows from nothing.
     """
     name = record.header("ce_type")
     if name is None:
         raise BadMessage("the record has no ce_type header")
     if record.value is None:
         raise BadMessage(f"{name}: the record has no body")
-    envelope = decode(name, record.value)
+    envelope = decode(name, record.value, record.header("ce_id"))
     expected = {
         "ce_id": envelope.id,
         "ce_accountid": envelope.account_id,
@@ -34,4 +36,5 @@ def read_placed(record: Record) -> Placed:
     position = record.header("ce_position") or ""
     if not (position.isascii() and position.isdigit()):
         raise BadMessage(f"a record of {RUN_EVENTS} has no ce_position")
-    return Placed(position=int(position), envelope=envelope)
+    head = head_in(record.header("ce_chain"), record.header("ce_chainunseen"))
+    return Placed(position=int(position), envelope=envelope, head=head)

@@ -4,15 +4,38 @@ from typing import ClassVar, Literal
 
 from pydantic import AwareDatetime
 
+from events.brief import PLAIN, Brief
 from events.commands import TriggerType
 from events.config import Config
-from events.content import AiCall, Fact, Outcome, Tally
-from events.message import Event, known
+from events.content import AiCall, Fact, Halt, Outcome, Tally
+from events.estimate import StageEstimate
+from events.message import Event, Value, known
+from events.prices import LOCAL, Models
+
+PauseReason = Literal[
+    "requested",
+    "insufficient_credits",
+    "provider_out_of_credits",
+    "provider_key_refused",
+    "provider_misconfigured",
+]
+
+
+class StageItems(Value):
+    """Items of one stage."""
+
+    stage: int
+    items: tuple[str, ...]
 
 
 @known
 class RunStarted(Event):
-    """A run began, with the config and the price version that it keeps to its end."""
+    """A run began, with the config and the price version that it keeps to its end.
+
+    `estimate` says stage by stage what the credits were estimated from. `slot` is the schedule's
+    time that it answers (UTC). A retry takes only the items in `retried` and what comes of them.
+    `models` are those that it asks and is priced for.
+    """
 
     TYPE: ClassVar = "RunStarted"
     STREAM: ClassVar = "run"
@@ -23,6 +46,11 @@ class RunStarted(Event):
     estimated_credits: int
     required_credits: int
     available_credits: int
+    estimate: tuple[StageEstimate, ...] = ()
+    slot: AwareDatetime | None = None
+    retry_of: str | None = None
+    retried: tuple[StageItems, ...] = ()
+    models: Models = LOCAL
 
 
 @known
@@ -56,12 +84,16 @@ class StageBatchRequested(Event):
     last: bool
     so_far: Tally
     answer_by: AwareDatetime  # else the scheduler sends BatchTimedOut
+    models: Models = LOCAL
+    brief: Brief = PLAIN
 
 
 @known
 class StageBatchCompleted(Event):
     """A batch is done: an outcome for each item, the facts they made, the provider calls it took.
 
+    Of a provider that halts, the items it has not answered are `deferred`: they have no outcome and
+    are asked for again, in another batch, after the halt.
     `uncovered` are credits of calls that hold and balance could not pay: the calls stand at what
     was charged.
     """
@@ -76,6 +108,8 @@ class StageBatchCompleted(Event):
     calls: tuple[AiCall, ...]
     tally: Tally
     uncovered: int = 0
+    deferred: tuple[str, ...] = ()
+    halt: Halt | None = None
 
 
 @known
@@ -149,7 +183,7 @@ class TimerSet(Event):
     TYPE: ClassVar = "TimerSet"
     STREAM: ClassVar = "run"
     timer_id: str
-    purpose: Literal["within_stage", "between_stages"]
+    purpose: Literal["within_stage", "between_stages", "provider"]
     due_at: AwareDatetime
 
 
@@ -164,12 +198,26 @@ class TimerFired(Event):
 
 @known
 class RunPaused(Event):
-    """No further batch is asked for until RunResumed; `missing_credits` when that is the reason."""
+    """No further batch is asked for until RunResumed; `note` is why, in its actor's words.
+
+    For lack of credits, `missing_credits` are those for the next batch, `missing_to_finish` an
+    estimate for all that is left of the run. When a provider has stopped it, `note` is what that
+    said, and what to do.
+    """
 
     TYPE: ClassVar = "RunPaused"
     STREAM: ClassVar = "run"
-    reason: Literal["requested", "insufficient_credits"] = "requested"
+    reason: PauseReason = "requested"
     missing_credits: int = 0
+    missing_to_finish: int = 0
+    note: str = ""
+
+    def lack(self) -> str:
+        """Return how many credits are missing, as the beginning of a sentence."""
+        now, rest = self.missing_credits, self.missing_to_finish
+        told = "1 credit is missing" if now == 1 else f"{now} credits are missing"
+        more = f", about {rest} to finish the run" if rest > now else ""
+        return f"{told} for the next batch{more}"
 
 
 @known
@@ -178,6 +226,7 @@ class RunResumed(Event):
 
     TYPE: ClassVar = "RunResumed"
     STREAM: ClassVar = "run"
+    note: str = ""
 
 
 @known
@@ -186,6 +235,7 @@ class RunCancelled(Event):
 
     TYPE: ClassVar = "RunCancelled"
     STREAM: ClassVar = "run"
+    note: str = ""
 
 
 @known
@@ -204,3 +254,39 @@ class RunFailed(Event):
     TYPE: ClassVar = "RunFailed"
     STREAM: ClassVar = "run"
     error_message: str
+
+
+@known
+class MessageSetAside(Event):
+    """A consumer could not handle a message of this run: it is a dead letter, for operators.
+
+    It changes nothing else about the run, which may have ended. `attempt` is 1 for the first time,
+    one more each time that a replayed message fails again; `origin` is topic, partition and offset.
+    """
+
+    TYPE: ClassVar = "MessageSetAside"
+    STREAM: ClassVar = "run"
+    consumer: str
+    message_id: str
+    message_type: str
+    attempt: int
+    origin: str
+    error: str
+    stage: int | None = None
+
+
+@known
+class MessageReplayed(Event):
+    """A message of this run that had been set aside came again and was handled by its consumer.
+
+    Handled may mean that there was nothing left to do. `attempt` counts the times that it had
+    failed.
+    """
+
+    TYPE: ClassVar = "MessageReplayed"
+    STREAM: ClassVar = "run"
+    consumer: str
+    message_id: str
+    message_type: str
+    attempt: int
+    stage: int | None = None

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime
 from events.commands import TriggerType
 from events.config import Config
 from events.content import Keyword
+from events.estimate import Past, learn
 from events.message import Event, Value, known
 
 
@@ -79,7 +80,10 @@ class SiteReleased(Event):
 class ItemsMoved(Event):
     """Items of a stage were settled, in the append of the report; what they made waits next.
 
-    `slugs` are those that new drafts have taken.
+    `revised` are drafts that were there before and have been written anew: they wait for review.
+    `slugs` are those that new drafts have taken. `credits_used` is what the provider calls stand
+    at, `listed_credits` what those for the items done would cost by the run's price list if each
+    had succeeded at once: what the site's estimates are learned from.
     """
 
     TYPE: ClassVar = "ItemsMoved"
@@ -88,7 +92,25 @@ class ItemsMoved(Event):
     done: tuple[str, ...]
     failed: tuple[str, ...]
     made: tuple[Made, ...]
+    revised: tuple[str, ...] = ()
     slugs: tuple[str, ...] = ()
+    credits_used: int = 0
+    listed_credits: int = 0
+
+    def teach(self, past: Past) -> Past:
+        """Return the site's past of the stage with what this adds to it."""
+        made = len(self.made) + len(self.revised)
+        return learn(past, len(self.done), made, self.credits_used, self.listed_credits)
+
+
+@known
+class ItemsRequeued(Event):
+    """Items that had failed wait for their stage again, for the envelope's run to take."""
+
+    TYPE: ClassVar = "ItemsRequeued"
+    STREAM: ClassVar = "site"
+    stage: int
+    items: tuple[str, ...]
 
 
 @known
@@ -135,9 +157,10 @@ class ContentRejected(Event):
 
 @known
 class ContentReturned(Event):
-    """An article goes back to writing, with a note for the writer."""
+    """An article goes back to writing, with a note for the writer: its task waits again."""
 
     TYPE: ClassVar = "ContentReturned"
     STREAM: ClassVar = "site"
     content_id: str
+    task_id: str
     note: str

@@ -1,10 +1,12 @@
 """Topics, their partitions and keys, and what becomes a Kafka record of a message."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
+from events.chain import NOTHING, Head
 from events.envelope import Envelope, encode
-from events.message import SOURCE, Message, wire_name
+from events.message import SOURCE, Message, bare_name, wire_name
 from events.pipeline import STAGES
 from events.receipts import MessageAccepted
 from events.run import StageBatchRequested
@@ -13,6 +15,7 @@ COMMANDS = "septet.commands"
 STAGE_REPORTS = "septet.stage-reports"
 RUN_EVENTS = "septet.run-events"
 DEAD_LETTERS = "septet.dead-letters"
+REPLAYS = "septet.replays"  # which dead letters were sent again; not public
 BROKER_EPOCH = "septet.broker-epoch"  # one record that names this life of the broker; not public
 
 
@@ -22,6 +25,7 @@ def stage_topic(stage: int) -> str:
 
 
 DAY = 24 * 60 * 60 * 1000
+LARGEST_BATCH = 1_048_588  # bytes; Kafka's own default: 1 MiB and the frame of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,28 @@ class Topic:
     partitions: int
     retention: int  # -1: for ever
 
+    @property
+    def places(self) -> range:
+        """Return the numbers of its partitions."""
+        return range(self.partitions)
+
+    def configs(self, replication: int) -> dict[str, str]:
+        """Return all that keeps what is acknowledged, whatever a cluster's own defaults are."""
+        return {
+            "cleanup.policy": "delete",
+            "retention.ms": str(self.retention),
+            "retention.bytes": "-1",
+            "min.insync.replicas": str(copies_to_write(replication)),
+            "max.message.bytes": str(LARGEST_BATCH),
+            "unclean.leader.election.enable": "false",
+            "compression.type": "producer",
+        }
+
+
+def copies_to_write(replication: int) -> int:
+    """Return min.insync.replicas: half of the copies, and the odd one; 2 of 3, 1 of 1."""
+    return (replication + 1) // 2
+
 
 TOPICS: tuple[Topic, ...] = (
     Topic(COMMANDS, 16, 7 * DAY),
@@ -39,8 +65,11 @@ TOPICS: tuple[Topic, ...] = (
     Topic(STAGE_REPORTS, 16, 7 * DAY),
     Topic(RUN_EVENTS, 16, -1),
     Topic(DEAD_LETTERS, 4, 30 * DAY),
+    Topic(REPLAYS, 1, 30 * DAY),
     Topic(BROKER_EPOCH, 1, -1),
 )
+
+PRIVATE = frozenset({REPLAYS, BROKER_EPOCH})
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -120,14 +149,27 @@ def report_record(envelope: Envelope) -> Record:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An event in its place in the store; positions rise per key."""
+    """An event in its place in the store; positions rise per key.
+
+    `head` is what its record says of its key's chain: the head with this event, in which `unseen`
+    is what went in beside it. It is a witness, not a part of what was said.
+    """
 
     position: int
     envelope: Envelope
+    head: Head | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
         return self.envelope.key
+
+
+class Written(NamedTuple):
+    """An event as the store holds it, not read yet: its position, its wire name, its bytes."""
+
+    position: int
+    name: str
+    body: bytes
 
 
 # Receipts of what machines say among themselves stay in the store: nobody waits for them.
@@ -138,6 +180,8 @@ UNPUBLISHED = frozenset(
         "BatchFailed",
         "BatchReturned",
         "TimerElapsed",
+        "MessageSetAside",
+        "MessageReplayed",
     }
 )
 
@@ -147,15 +191,29 @@ def is_published(message: Message) -> bool:
     return not (isinstance(message, MessageAccepted) and message.kind in UNPUBLISHED)
 
 
+def is_published_as(name: str, fields: Mapping[str, Any]) -> bool:
+    """Tell the same of an event that has not been decoded, also of one that cannot be."""
+    return not (bare_name(name) == "MessageAccepted" and fields.get("kind") in UNPUBLISHED)
+
+
 def published(placed: Placed, name: str, body: bytes) -> list[Record]:
     """Return the records of a stored event: the public one, and the request to a stage."""
     envelope, position = placed.envelope, placed.position
     if not is_published(envelope.message):
         return []
-    topics = [(RUN_EVENTS, envelope.key)]
+    public = record_of(RUN_EVENTS, envelope.key, envelope, name=name, body=body, position=position)
+    records = [replace(public, headers=public.headers + witness(placed.head))]
     if isinstance(envelope.message, StageBatchRequested):
-        topics.append((stage_topic(envelope.message.stage), envelope.run_id or envelope.key))
-    return [
-        record_of(topic, key, envelope, name=name, body=body, position=position)
-        for topic, key in topics
-    ]
+        topic, key = stage_topic(envelope.message.stage), envelope.run_id or envelope.key
+        records.append(record_of(topic, key, envelope, name=name, body=body, position=position))
+    return records
+
+
+def witness(head: Head | None) -> Headers:
+    """Return the headers that say where an event stands in its key's chain."""
+    if head is None:
+        return ()
+    said = [("ce_chain", head.chain.hex().encode())]
+    if head.unseen != NOTHING:
+        said.append(("ce_chainunseen", head.unseen.hex().encode()))
+    return tuple(said)

@@ -3,6 +3,6 @@
 Every table's module is imported here, so that the metadata is whole whoever makes the tables.
 """
 
-from projections import fold
+from projections import fold, releases
 
-__all__ = ["fold"]
+__all__ = ["fold", "releases"]

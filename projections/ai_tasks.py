@@ -42,6 +42,10 @@ ai_tasks = sa.Table(
     must("tokens_out", Whole),
     must("milliseconds", Whole),
     may("error"),
+    must("images", Whole),
+    must("prompt"),
+    must("prompt_hash"),
+    must("cost_known", sa.Boolean),
     must("at"),
     sa.Index("ai_tasks_account", "account_id", "ordinal"),
     sa.Index("ai_tasks_run", "run_id", "ordinal"),
@@ -49,7 +53,11 @@ ai_tasks = sa.Table(
 
 
 class AiTaskRow(Row):
-    """One provider call; `credits` are whole, 0 for a failed call that nobody charged for."""
+    """One provider call; `credits` are whole, 0 for a failed call that nobody charged for.
+
+    `prompt` is the prompt's name and version, `prompt_hash` the SHA-256 in hex of all that was
+    sent; both are empty where nothing was. `cost_known` is false for a call that was cut off.
+    """
 
     id: str
     run_id: str | None
@@ -64,6 +72,10 @@ class AiTaskRow(Row):
     tokens_out: int
     milliseconds: int
     error: str | None
+    images: int
+    prompt: str
+    prompt_hash: str
+    cost_known: bool
     at: datetime
 
 
@@ -102,6 +114,10 @@ def _log(
             "tokens_out": call.tokens_out,
             "milliseconds": call.milliseconds,
             "error": call.error,
+            "images": call.images,
+            "prompt": call.prompt,
+            "prompt_hash": call.prompt_hash,
+            "cost_known": call.cost_known,
             "at": at,
         }
         for index, call in enumerate(calls)

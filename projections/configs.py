@@ -77,11 +77,11 @@ def apply(tx: sa.Connection, placed: Placed) -> None:
                 "enabled": config.is_enabled,
                 "next": _or_none(at),
             }
-            tx.execute(CHANGE, change)
+            write(tx, CHANGE, change)
         case ScheduleAdvanced(next_run_at=at):
-            tx.execute(ADVANCE, {"which": envelope.site_id, "next": _or_none(at)})
+            write(tx, ADVANCE, {"which": envelope.site_id, "next": _or_none(at)})
         case RunStarted():
-            tx.execute(RAN, {"which": envelope.site_id, "last": stamp(envelope.at)})
+            write(tx, RAN, {"which": envelope.site_id, "last": stamp(envelope.at)})
 
 
 def _or_none(at: datetime | None) -> str | None:

@@ -4,20 +4,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import from_json, to_json
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import psycopg
 
-SHAPE = 1
+SHAPE = 6
 """The number of the tables' shape: another one in the database means drop, remake and refold."""
 
 SHARED_LOCK, ALONE_LOCK = "pg_advisory_xact_lock_shared", "pg_advisory_xact_lock"
 LOCK_NUMBER = 7_738_535_384  # any number that no other user of the database takes
 PER_EVENT = 100_000
 """Ordinals are position x PER_EVENT + index: the order of creation, the same in every refold."""
+
+FOLDS = {"folds": True}
+"""What an index is marked with by which a fold finds rows: others can be made after it."""
 
 metadata = sa.MetaData()
 Whole = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -59,6 +64,7 @@ Parsed = BeforeValidator(lambda value: from_json(value) if isinstance(value, str
 """The mark of a field whose column holds JSON text."""
 
 
+@lru_cache(1000)  # all events of an append have the same time
 def stamp(at: datetime) -> str:
     """Return the time as fixed-width UTC text, so that the order of texts is the order of times."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
@@ -74,36 +80,21 @@ def ordinal_of(position: int, index: int) -> int:
     return position * PER_EVENT + index
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Insert:
-    """An insert that settles conflicts, as SQL text: SQLAlchemy compiles such statements each time.
+    """An insert that settles conflicts, as either database spells it."""
 
-    `blank` has every column, so that a row may leave some out.
-    """
-
-    blank: Mapping[str, None]
-    sqlite: sa.TextClause
-    postgresql: sa.TextClause
-
-    def on(self, tx: sa.Connection) -> sa.TextClause:
-        return self.postgresql if tx.dialect.name == "postgresql" else self.sqlite
+    sqlite: sa.Insert
+    postgresql: sa.Insert
 
 
-DIALECTS: tuple[Any, Any] = (sqlite.dialect, postgresql.dialect)
-
-
-def _insert(table: sa.Table, *spelled: sa.Insert) -> Insert:
-    texts = [
-        sa.text(str(statement.compile(dialect=dialect(paramstyle="named"))))
-        for statement, dialect in zip(spelled, DIALECTS, strict=True)
-    ]
-    return Insert(dict.fromkeys(table.columns.keys()), *texts)
+Statement = sa.Update | sa.Delete | sa.Insert | Insert
 
 
 def insert_new(table: sa.Table) -> Insert:
     """Return an insert that leaves a row which is there already as it is."""
     lite, post = sqlite.insert(table), postgresql.insert(table)
-    return _insert(table, lite.on_conflict_do_nothing(), post.on_conflict_do_nothing())
+    return Insert(lite.on_conflict_do_nothing(), post.on_conflict_do_nothing())
 
 
 def upsert(
@@ -118,26 +109,70 @@ def upsert(
     keys = table.primary_key.columns.keys()
     lite, post = sqlite.insert(table), postgresql.insert(table)
     here, there = dict(changes(lite.excluded)), dict(changes(post.excluded))
-    return _insert(
-        table,
+    return Insert(
         lite.on_conflict_do_update(index_elements=keys, set_=here, where=where),
         post.on_conflict_do_update(index_elements=keys, set_=there, where=where),
     )
 
 
-def write(tx: sa.Connection, statement: sa.Executable | Insert, row: Values) -> None:
+# Both take values by name, and names that a statement does not use are no mistake.
+DIALECTS: Mapping[str, sa.Dialect] = {
+    "sqlite": sqlite.dialect(paramstyle="named"),
+    "postgresql": psycopg.dialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]
+}
+
+
+@cache
+def compiled(statement: Statement | sa.Select[Any], name: str) -> tuple[str, Values]:
+    """Return a statement's text in that kind of database, and what it binds by itself."""
+    spelled = getattr(statement, name) if isinstance(statement, Insert) else statement
+    made = spelled.compile(dialect=DIALECTS[name])
+    return str(made), made.params
+
+
+def write(tx: sa.Connection, statement: Statement, row: Values) -> None:
     """Run the statement for one row."""
     write_all(tx, statement, [row])
 
 
-def write_all(tx: sa.Connection, statement: sa.Executable | Insert, rows: Sequence[Values]) -> None:
-    """Run the statement once a row; with no rows, not at all."""
+def write_all(tx: sa.Connection, statement: Statement, rows: Sequence[Values]) -> None:
+    """Run the statement once a row; with no rows, not at all. A column left out stays empty.
+
+    It goes to the driver as it is: a fold does little else, and SQLAlchemy takes ten times as long
+    over each statement as SQLite does.
+    """
     if not rows:
         return
-    if isinstance(statement, Insert):
-        tx.execute(statement.on(tx), [{**statement.blank, **row} for row in rows])
-    else:
-        tx.execute(statement, [dict(row) for row in rows])
+    text, blank = compiled(statement, tx.dialect.name)
+    cursor = tx.connection.cursor()
+    try:
+        if len(rows) == 1:
+            cursor.execute(text, {**blank, **rows[0]})
+        else:
+            cursor.executemany(text, [{**blank, **row} for row in rows])
+    except tx.dialect.loaded_dbapi.Error as error:
+        raise _told(tx, text, error) from error
+    finally:
+        cursor.close()
+
+
+def read_all(tx: sa.Connection, statement: sa.Select[Any], values: Values) -> list[tuple[Any, ...]]:
+    """Return the rows of a question that a fold asks, as the driver gives them."""
+    text, blank = compiled(statement, tx.dialect.name)
+    cursor = tx.connection.cursor()
+    try:
+        cursor.execute(text, {**blank, **values})
+        return list(cursor.fetchall())
+    except tx.dialect.loaded_dbapi.Error as error:
+        raise _told(tx, text, error) from error
+    finally:
+        cursor.close()
+
+
+def _told(tx: sa.Connection, text: str, error: Exception) -> Exception:
+    """Return the driver's error as SQLAlchemy raises it, without the values."""
+    known = tx.dialect.loaded_dbapi.Error
+    return sa.exc.DBAPIError.instance(text, None, error, known, hide_parameters=True)
 
 
 def one(tx: sa.Connection, kind: type[AnyRow], statement: sa.Executable) -> AnyRow | None:
@@ -166,12 +201,18 @@ def in_order(rows: Sequence[AnyRow], ids: Sequence[str]) -> list[AnyRow]:
     return [by_id[each] for each in ids if each in by_id]
 
 
-def _on_sqlite(engine: sa.Engine) -> None:
+DURABLE = ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL")
+# Rows that can be folded again: nothing is written for the sake of a crash. Savepoints need a
+# journal all the same. The cache is KiB.
+DISPOSABLE = ("busy_timeout=10000", "journal_mode=MEMORY", "synchronous=OFF", "cache_size=-65536")
+
+
+def _on_sqlite(engine: sa.Engine, settings: Sequence[str]) -> None:
     @sa.event.listens_for(engine, "connect")
     def connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver sends no BEGIN; we do, below
         cursor = connection.cursor()
-        for setting in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL"):
+        for setting in settings:
             cursor.execute(f"PRAGMA {setting}").fetchall()
         cursor.close()
 
@@ -189,12 +230,15 @@ def _on_postgresql(engine: sa.Engine) -> None:
         connection.autocommit = False
 
 
-def open_engine(url: str) -> sa.Engine:
-    """Open `sqlite:///…` or `postgresql://…`; nothing is read or made yet."""
+def open_engine(url: str, *, disposable: bool = False) -> sa.Engine:
+    """Open `sqlite:///…` or `postgresql://…`; nothing is read or made yet.
+
+    An SQLite file that is `disposable` is quick to write, and lost in a crash.
+    """
     made = sa.make_url(url)
     if made.get_backend_name() == "sqlite":
         engine = sa.create_engine(made, hide_parameters=True)
-        _on_sqlite(engine)
+        _on_sqlite(engine, DISPOSABLE if disposable else DURABLE)
         return engine
     driver = made.set(drivername="postgresql+psycopg")
     engine = sa.create_engine(driver, pool_pre_ping=True, hide_parameters=True)
@@ -227,20 +271,21 @@ def writing(engine: sa.Engine, *, alone: bool = False) -> Iterator[sa.Connection
 
 
 def create_tables(engine: sa.Engine) -> None:
-    """Make the tables that are missing; drop and remake all when their shape has changed."""
+    """Make the tables that are missing; those of another shape stay, until a rebuild replaces them.
+
+    So readers of the release before are answered while the new tables are folded.
+    """
     with writing(engine, alone=True) as tx:
         about.create_all(tx)
-        if tx.scalar(sa.select(shape.c.number)) != SHAPE:
-            metadata.drop_all(tx)
-            tx.execute(sa.delete(shape))
+        if tx.scalar(sa.select(shape.c.number)) is None:
             tx.execute(sa.insert(shape).values(number=SHAPE))
-        metadata.create_all(tx)
+        if is_current(tx):
+            metadata.create_all(tx)
 
 
-def empty_tables(tx: sa.Connection) -> None:
-    """Delete every row. Readers see the old ones until the commit."""
-    for table in metadata.sorted_tables:
-        tx.execute(sa.delete(table))
+def is_current(tx: sa.Connection) -> bool:
+    """Tell whether the tables have the shape that this release reads and writes."""
+    return tx.scalar(sa.select(shape.c.number)) == SHAPE
 
 
 REACHED = sa.select(positions.c.position).where(positions.c.key == sa.bindparam("which"))

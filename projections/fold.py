@@ -9,7 +9,9 @@ from events.topics import Placed
 from projections import (
     accounts,
     ai_tasks,
+    audit_heads,
     configs,
+    estimates,
     ledger,
     overview,
     planner,
@@ -28,11 +30,13 @@ from projections.database import (
     must,
     primary,
     track,
+    write,
 )
 
 logger = logging.getLogger(__name__)
 
-SetAside = Callable[[Placed, Exception], None]
+SetAside = Callable[[Placed, str], None]
+"""Takes an event that cannot be projected, and why."""
 Apply = Callable[[sa.Connection, Placed], None]
 
 # In this order: the log and the timers look at the run as the event left it, and a receipt appears
@@ -44,6 +48,7 @@ PROJECTIONS: tuple[Apply, ...] = (
     runs.apply,
     run_log.apply,
     overview.apply,
+    estimates.apply,
     planner.apply,
     writer.apply,
     ai_tasks.apply,
@@ -82,6 +87,7 @@ def fold(tx: sa.Connection, batch: Sequence[Placed], set_aside: SetAside) -> int
     if new and not _all_applied(tx, new):
         _apply_singly(tx, new, set_aside)
     run_events.record(tx, new)
+    audit_heads.record(tx, new)
     track(tx, {placed.key: placed.position for placed in new})
     return len(new)
 
@@ -122,9 +128,14 @@ def _apply_singly(tx: sa.Connection, new: Sequence[Placed], set_aside: SetAside)
         except Exception as error:
             told = {"position": placed.position, "type": placed.envelope.message.TYPE}
             logger.exception("event set aside", extra=told)
-            set_aside(placed, error)
+            set_aside(placed, reason_of(error))
             row = {"account_id": placed.envelope.account_id, "key": placed.key}
-            tx.execute(SET_ASIDE, told | row | {"error": type(error).__name__})
+            write(tx, SET_ASIDE, told | row | {"error": type(error).__name__})
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error as a dead letter tells it."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _apply(tx: sa.Connection, placed: Placed) -> None:

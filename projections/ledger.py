@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from events.account import CreditsGranted, CreditsHeld, CreditsReleased, CreditsSettled
 from events.topics import Placed
-from projections.database import Row, Whole, may, metadata, must, page, primary, stamp
+from projections.database import Row, Whole, may, metadata, must, page, primary, stamp, write
 
 Entry = Literal["grant", "hold", "settle", "release"]
 
@@ -89,7 +89,7 @@ def _enter(
         "batch_id": None,
         "reason": None,
     }
-    tx.execute(ADD, row | known)
+    write(tx, ADD, row | known)
 
 
 def entries(

@@ -5,11 +5,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from events.pipeline import LAST, STAGES
+from events.pipeline import CONTENT, IMAGES, LAST, PROMPTS, STAGES
 from events.run import BatchExpired, BatchFailed, BatchReturned, StageBatchRequested
-from events.site import ItemsFreed, ItemsMoved, KeywordsAdded
+from events.site import (
+    ContentReturned,
+    ItemsFreed,
+    ItemsMoved,
+    ItemsRequeued,
+    KeywordsAdded,
+)
 from events.topics import Placed
 from projections.database import (
+    FOLDS,
     Row,
     Whole,
     insert_new,
@@ -18,14 +25,15 @@ from projections.database import (
     must,
     ordinal_of,
     primary,
+    read_all,
     upsert,
+    write,
     write_all,
 )
 from projections.planner import clusters, ideas, keywords
 from projections.writer import contents, images, tasks
 
-PROMPTS, IMAGES = 5, 6
-SETTLED = ("done", "failed")
+SETTLED: list[sa.ColumnElement[str]] = [sa.literal_column("'done'"), sa.literal_column("'failed'")]
 
 items = sa.Table(
     "items",
@@ -48,6 +56,7 @@ PROMPT_OF = sa.Index(
     items.c.parent,
     sqlite_where=items.c.stage == IMAGES,
     postgresql_where=items.c.stage == IMAGES,
+    info=FOLDS,
 )
 
 
@@ -72,7 +81,7 @@ WAIT = insert_new(items)
 TAKE = upsert(
     items,
     lambda new: {"status": new.status, "run_id": new.run_id, "batch_id": new.batch_id},
-    where=items.c.status.not_in([sa.literal_column("'done'"), sa.literal_column("'failed'")]),
+    where=items.c.status.not_in(SETTLED),
 )
 ITEM = sa.and_(
     items.c.site_id == sa.bindparam("site"),
@@ -88,10 +97,30 @@ TAKEN = sa.and_(
 FREE = (
     sa.update(items).where(TAKEN, items.c.item_id == sa.bindparam("item")).values(status="pending")
 )
+# What has been settled waits again; it keeps its place in the order of creation.
+WAIT_AGAIN = upsert(
+    items,
+    lambda new: {"status": new.status, "run_id": new.run_id, "batch_id": new.batch_id},
+)
 FREE_BATCH = (
     sa.update(items)
     .where(TAKEN, items.c.batch_id == sa.bindparam("batch"))
     .values(status="pending")
+)
+# The stage as a literal: only so SQLite knows that the partial index will do.
+OF_IMAGES: sa.ColumnElement[int] = sa.literal_column(str(IMAGES))
+prompt, sibling = items.alias("prompt"), items.alias("sibling")
+OPEN_SIBLING = (
+    sa.select(sibling.c.item_id)
+    .where(sibling.c.site_id == sa.bindparam("site"), sibling.c.stage == OF_IMAGES)
+    .where(sibling.c.parent == prompt.c.parent, sibling.c.status.not_in(SETTLED))
+    .exists()
+)
+# The draft that a prompt is of, when all of the draft's prompts are settled.
+COMPLETE = (
+    sa.select(prompt.c.parent)
+    .where(prompt.c.site_id == sa.bindparam("site"), prompt.c.stage == OF_IMAGES)
+    .where(prompt.c.item_id == sa.bindparam("item"), prompt.c.parent.is_not(None), ~OPEN_SIBLING)
 )
 
 
@@ -119,9 +148,18 @@ def apply(tx: sa.Connection, placed: Placed) -> None:
             | BatchFailed(stage=stage, batch_id=batch)
         ):
             site = placed.envelope.site_id
-            tx.execute(FREE_BATCH, {"site": site, "number": stage, "batch": batch})
+            write(tx, FREE_BATCH, {"site": site, "number": stage, "batch": batch})
         case ItemsFreed(stage=stage, items=freed):
             _each(tx, FREE, placed, stage, freed)
+        case ItemsRequeued(stage=stage, items=again):
+            _wait_again(tx, placed, stage, again)
+        case ContentReturned(task_id=task):
+            _wait_again(tx, placed, CONTENT, [task])
+
+
+def _wait_again(tx: sa.Connection, placed: Placed, stage: int, ids: Sequence[str]) -> None:
+    rows = [_row_of(placed, index, stage, item) for index, item in enumerate(ids)]
+    write_all(tx, WAIT_AGAIN, rows)
 
 
 def _move(tx: sa.Connection, placed: Placed, moved: ItemsMoved) -> None:
@@ -133,6 +171,8 @@ def _move(tx: sa.Connection, placed: Placed, moved: ItemsMoved) -> None:
             for index, made in enumerate(moved.made)
         ]
         write_all(tx, WAIT, rows)
+    if moved.revised:
+        _wait_again(tx, placed, LAST, moved.revised)
     if moved.stage in (PROMPTS, IMAGES):
         ready = _finished_drafts(tx, placed, moved)
         start = len(moved.made)
@@ -145,22 +185,10 @@ def _finished_drafts(tx: sa.Connection, placed: Placed, moved: ItemsMoved) -> Se
     if moved.stage == PROMPTS:
         illustrated = {made.of for made in moved.made}
         return [draft for draft in moved.done if draft not in illustrated]
-    prompts = items.alias()
-    here = (prompts.c.site_id == placed.envelope.site_id, prompts.c.stage == IMAGES)
-    touched = (
-        sa.select(prompts.c.parent)
-        .where(*here, prompts.c.item_id.in_([*moved.done, *moved.failed]))
-        .scalar_subquery()
-    )
-    settled = sa.select(items.c.parent).where(
-        items.c.site_id == placed.envelope.site_id,
-        items.c.stage == IMAGES,
-        items.c.parent.in_(touched),
-    )
-    grouped = settled.group_by(items.c.parent).having(
-        sa.func.sum(sa.case((items.c.status.in_(SETTLED), 0), else_=1)) == 0
-    )
-    return sorted(tx.scalars(grouped))
+    touched = (*moved.done, *moved.failed)
+    site = placed.envelope.site_id
+    found = (read_all(tx, COMPLETE, {"site": site, "item": item}) for item in touched)
+    return sorted({draft for rows in found for (draft,) in rows})
 
 
 def _row_of(
@@ -213,6 +241,34 @@ def waiting(tx: sa.Connection, account_id: str, site_id: str) -> tuple[int, ...]
     """Return how many items wait for each of the seven stages, as an estimate needs it."""
     found = _counted(tx, account_id, site_id)
     return tuple(found.get((stage.number, "pending"), 0) for stage in STAGES)
+
+
+def failed_in(tx: sa.Connection, account_id: str, site_id: str, run_id: str) -> tuple[int, ...]:
+    """Return how many items of each stage failed in the run and were not tried again since."""
+    asked = (
+        sa.select(items.c.stage, sa.func.count())
+        .where(items.c.account_id == account_id, items.c.site_id == site_id)
+        .where(items.c.run_id == run_id, items.c.status == "failed")
+        .group_by(items.c.stage)
+    )
+    found = {row[0]: row[1] for row in tx.execute(asked)}
+    return tuple(found.get(stage.number, 0) for stage in STAGES)
+
+
+def revisions(
+    tx: sa.Connection, account_id: str, site_id: str, failed_in: str | None = None
+) -> int:
+    """Return how many of the tasks that wait, or that failed in a run, are to be written anew."""
+    wanted = items.c.status == "pending"
+    if failed_in is not None:
+        wanted = sa.and_(items.c.status == "failed", items.c.run_id == failed_in)
+    asked = (
+        sa.select(sa.func.count())
+        .select_from(items.join(contents, contents.c.task_id == items.c.item_id))
+        .where(items.c.account_id == account_id, items.c.site_id == site_id)
+        .where(items.c.stage == CONTENT, contents.c.status == "changes_requested", wanted)
+    )
+    return tx.scalar(asked) or 0
 
 
 def _counted(tx: sa.Connection, account_id: str, site_id: str) -> dict[tuple[int, str], int]:

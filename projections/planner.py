@@ -1,13 +1,13 @@
 """What is planned for a site: its keywords, the clusters they form, the ideas for each cluster."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
 from events.content import Cluster, Idea, Intent, Keyword
 from events.run import StageBatchCompleted
-from events.site import ItemsMoved, KeywordsAdded
+from events.site import ItemsMoved, ItemsRequeued, KeywordsAdded
 from events.topics import Placed
 from projections.database import (
     AnyRow,
@@ -75,7 +75,7 @@ ideas = sa.Table(
     sa.Index("ideas_site", "site_id", "ordinal"),
 )
 
-NEWEST = 50
+NEWEST = 2_000  # clusters and ideas that new ones are told apart from
 
 
 class KeywordRow(Row):
@@ -130,11 +130,17 @@ def settle(table: sa.Table) -> sa.Update:
 
 
 def settle_all(tx: sa.Connection, placed: Placed, moved: ItemsMoved, takes: Takes) -> None:
-    """Give what the stage took its status: done or failed for good."""
+    """Give what the stage took its status: done or failed."""
+    settle_each(tx, placed, takes.settle, moved.done, takes.done)
+    settle_each(tx, placed, takes.settle, moved.failed, "failed")
+
+
+def settle_each(
+    tx: sa.Connection, placed: Placed, statement: sa.Update, ids: Sequence[str], outcome: str
+) -> None:
+    """Give these items of the site their status."""
     site = placed.envelope.site_id
-    done = [{"which": item, "where": site, "outcome": takes.done} for item in moved.done]
-    failed = [{"which": item, "where": site, "outcome": "failed"} for item in moved.failed]
-    write_all(tx, takes.settle, done + failed)
+    write_all(tx, statement, [{"which": id_, "where": site, "outcome": outcome} for id_ in ids])
 
 
 ADD_KEYWORDS = insert_new(keywords)
@@ -156,6 +162,8 @@ def apply(tx: sa.Connection, placed: Placed) -> None:
     match placed.envelope.message:
         case ItemsMoved(stage=stage) as moved if stage in TAKES:
             settle_all(tx, placed, moved, TAKES[stage])
+        case ItemsRequeued(stage=stage, items=again) if stage in TAKES:
+            settle_each(tx, placed, TAKES[stage].settle, again, "pending")
         case StageBatchCompleted(stage=1) as report:
             _cluster(tx, placed, report)
         case StageBatchCompleted(stage=2, made=made):
@@ -224,63 +232,35 @@ def _idea(placed: Placed, index: int, idea: Idea) -> dict[str, Any]:
 Listed = tuple[list[AnyRow], int | None]
 
 
-def list_keywords(
-    tx: sa.Connection,
-    account_id: str,
-    site_id: str,
-    status: str | None,
-    limit: int,
-    after: int | None,
-) -> Listed[KeywordRow]:
-    """Return the site's keywords in the order in which they were added."""
-    asked = sa.select(keywords)
-    return listed(tx, KeywordRow, asked, keywords, account_id, site_id, status, limit, after)
+def lister(
+    kind: type[AnyRow], asked: sa.Select[Any], table: sa.Table
+) -> Callable[[sa.Connection, str, str, str | None, int, int | None], Listed[AnyRow]]:
+    """Return the query for a page of a site's rows of one table, in the order of their creation.
+
+    It takes account, site, status or none for all, how many at most, and the place to go on from.
+    """
+
+    def page_of(
+        tx: sa.Connection,
+        account_id: str,
+        site_id: str,
+        status: str | None,
+        limit: int,
+        after: int | None,
+    ) -> Listed[AnyRow]:
+        mine = asked.where(table.c.account_id == account_id, table.c.site_id == site_id)
+        if status is not None:
+            mine = mine.where(table.c.status == status)
+        if after is not None:
+            mine = mine.where(table.c.ordinal > after)
+        return page(tx, kind, mine.order_by(table.c.ordinal), "ordinal", limit)
+
+    return page_of
 
 
-def list_clusters(
-    tx: sa.Connection,
-    account_id: str,
-    site_id: str,
-    status: str | None,
-    limit: int,
-    after: int | None,
-) -> Listed[ClusterRow]:
-    """Return the site's clusters in the order in which they were found."""
-    asked = sa.select(clusters)
-    return listed(tx, ClusterRow, asked, clusters, account_id, site_id, status, limit, after)
-
-
-def list_ideas(
-    tx: sa.Connection,
-    account_id: str,
-    site_id: str,
-    status: str | None,
-    limit: int,
-    after: int | None,
-) -> Listed[IdeaRow]:
-    """Return the site's ideas in the order in which they were made."""
-    asked = sa.select(ideas)
-    return listed(tx, IdeaRow, asked, ideas, account_id, site_id, status, limit, after)
-
-
-def listed(
-    tx: sa.Connection,
-    kind: type[AnyRow],
-    asked: sa.Select[Any],
-    table: sa.Table,
-    account_id: str,
-    site_id: str,
-    status: str | None,
-    limit: int,
-    after: int | None,
-) -> Listed[AnyRow]:
-    """Return a page of a site's rows of one table, in the order of their creation."""
-    asked = asked.where(table.c.account_id == account_id, table.c.site_id == site_id)
-    if status is not None:
-        asked = asked.where(table.c.status == status)
-    if after is not None:
-        asked = asked.where(table.c.ordinal > after)
-    return page(tx, kind, asked.order_by(table.c.ordinal), "ordinal", limit)
+list_keywords = lister(KeywordRow, sa.select(keywords), keywords)
+list_clusters = lister(ClusterRow, sa.select(clusters), clusters)
+list_ideas = lister(IdeaRow, sa.select(ideas), ideas)
 
 
 def keywords_of(tx: sa.Connection, account_id: str, ids: Sequence[str]) -> list[KeywordRow]:
@@ -311,8 +291,19 @@ def clusters_of(tx: sa.Connection, account_id: str, ids: Sequence[str]) -> list[
     return in_order(works, ids)
 
 
+def cluster_names(tx: sa.Connection, account_id: str, site_id: str) -> dict[str, str]:
+    """Return the names of the site's newest clusters by id, at most 2,000."""
+    asked = (
+        sa.select(clusters.c.id, clusters.c.name)
+        .where(clusters.c.account_id == account_id, clusters.c.site_id == site_id)
+        .order_by(clusters.c.ordinal.desc())
+        .limit(NEWEST)
+    )
+    return {row.id: row.name for row in tx.execute(asked)}
+
+
 def idea_titles(tx: sa.Connection, account_id: str, site_id: str) -> tuple[str, ...]:
-    """Return the titles of the site's newest ideas, at most 50."""
+    """Return the titles of the site's newest ideas, at most 2,000."""
     asked = (
         sa.select(ideas.c.title)
         .where(ideas.c.account_id == account_id, ideas.c.site_id == site_id)

@@ -19,6 +19,7 @@ from projections.database import (
     must,
     primary,
     stamp,
+    write,
 )
 
 refusals = sa.Table(
@@ -69,7 +70,7 @@ def apply(tx: sa.Connection, placed: Placed) -> None:
                 "trigger_type": refused.trigger_type,
                 "slot": None if refused.slot is None else stamp(refused.slot),
             }
-            tx.execute(ADD, row)
+            write(tx, ADD, row)
 
 
 def recent(tx: sa.Connection, account_id: str, site_id: str, limit: int) -> list[RefusalRow]:

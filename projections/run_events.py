@@ -32,6 +32,8 @@ run_events = sa.Table(
     may("site_id"),
     may("run_id"),
     must("type"),
+    must("actor"),
+    must("cause"),
     must("at"),
     must("data"),
     sa.Index("run_events_run", "run_id", "position"),
@@ -42,11 +44,18 @@ AT_ONCE = 1000  # positions in one question; SQLite takes 32,766
 
 
 class EventRow(Row):
-    """An event of the public topic; `position` is its `ce_position`, `type` its bare name."""
+    """An event of the public topic; `position` is its `ce_position`, `type` its bare name.
+
+    `actor` is who brought it about: a key's id, admin, scheduler or system. `cause` is the id of
+    the message that it follows from.
+    """
 
     position: int
+    id: str
     type: str
     at: datetime
+    actor: str
+    cause: str
     data: Annotated[dict[str, Any], Parsed]
 
 
@@ -67,6 +76,8 @@ def _row_of(placed: Placed) -> dict[str, Any]:
         "site_id": envelope.site_id,
         "run_id": envelope.run_id,
         "type": envelope.message.TYPE,
+        "actor": envelope.actor,
+        "cause": envelope.cause,
         "at": stamp(envelope.at),
         "data": envelope.message.model_dump_json(),
     }

@@ -15,6 +15,8 @@ from events.run import (
     BatchFailed,
     BatchGivenUp,
     BatchReturned,
+    MessageSetAside,
+    PauseReason,
     RunCancelled,
     RunCompleted,
     RunFailed,
@@ -28,6 +30,7 @@ from events.run import (
 )
 from events.topics import Placed
 from projections.database import (
+    FOLDS,
     Parsed,
     Row,
     Whole,
@@ -59,6 +62,11 @@ runs = sa.Table(
     must("site_id"),
     must("position", Whole),
     must("trigger_type"),
+    may("slot"),
+    may("retry_of"),
+    must("price_version", sa.Integer),
+    must("estimated_credits", Whole),
+    must("started_by"),
     must("status"),
     may("current_stage", sa.Integer),
     must("started_at"),
@@ -66,9 +74,18 @@ runs = sa.Table(
     may("resumed_at"),
     may("cancelled_at"),
     may("completed_at"),
+    may("failed_at"),
+    must("changed_by"),
+    may("note"),
+    may("pause_reason"),
+    must("missing_credits", Whole),
+    must("missing_to_finish", Whole),
+    may("quiet_at"),
     must("total_credits_used", Whole),
     must("held_credits", Whole),
     may("error_message"),
+    must("dead_letters", Whole),
+    may("last_dead_letter"),
     sa.Index("runs_site", "site_id", "position"),
     sqlite_with_rowid=False,
 )
@@ -110,9 +127,12 @@ batches = sa.Table(
     must("run_id"),
     must("stage", sa.Integer),
     must("attempt", sa.Integer),
+    must("items", sa.Integer),
     must("status"),
     must("last", sa.Boolean),
-    sa.Index("batches_run", "run_id", "stage", "status"),
+    must("requested_at"),
+    must("answer_by"),
+    sa.Index("batches_run", "run_id", "stage", "status", info=FOLDS),
 )
 
 
@@ -132,12 +152,35 @@ class StageRow(Row):
     result: Annotated[dict[str, int] | None, Parsed]
 
 
+class InFlight(Row):
+    """A batch that was asked for and has not been answered; after `answer_by` it is asked again."""
+
+    batch_id: str
+    stage: int
+    attempt: int
+    items: int
+    requested_at: datetime
+    answer_by: datetime
+
+
 class RunRow(Row):
-    """A run with its seven stages, in whole credits; `held_credits` is what is still set aside."""
+    """A run with its seven stages, in whole credits; `held_credits` is what is still set aside.
+
+    `slot` is the schedule's time that it answers. `changed_by` is who brought it to its status: a
+    key's id, admin, scheduler or system; `note` is why, in their words. While it is paused there is
+    a `pause_reason`. `quiet_at` is since when nothing is in flight of a run that does not run.
+    `dead_letters` counts how often a message of the run was set aside, also after its end;
+    `last_dead_letter` is the newest error. Its log says which were handled later.
+    """
 
     run_id: str
     site_id: str
     trigger_type: TriggerType
+    slot: datetime | None
+    retry_of: str | None
+    price_version: int
+    estimated_credits: int
+    started_by: str
     status: RunStatus
     current_stage: int | None
     started_at: datetime
@@ -145,10 +188,20 @@ class RunRow(Row):
     resumed_at: datetime | None
     cancelled_at: datetime | None
     completed_at: datetime | None
+    failed_at: datetime | None
+    changed_by: str
+    note: str | None
+    pause_reason: PauseReason | None
+    missing_credits: int
+    missing_to_finish: int
+    quiet_at: datetime | None
     total_credits_used: int
     held_credits: int
     error_message: str | None
+    dead_letters: int
+    last_dead_letter: str | None
     batches_in_flight: int
+    in_flight: tuple[InFlight, ...]
     stages: tuple[StageRow, ...]
 
 
@@ -182,7 +235,13 @@ START_STAGES = sa.insert(stages)
 PLAN = insert_new(stage_plans)
 ASK = upsert(
     batches,
-    lambda new: {"attempt": new.attempt, "status": new.status, "last": new.last},
+    lambda new: {
+        "attempt": new.attempt,
+        "status": new.status,
+        "last": new.last,
+        "requested_at": new.requested_at,
+        "answer_by": new.answer_by,
+    },
 )
 OF_RUN = runs.c.run_id == sa.bindparam("run")
 OF_STAGE = sa.and_(stages.c.run_id == sa.bindparam("run"), stages.c.stage == sa.bindparam("number"))
@@ -240,29 +299,86 @@ CHARGE = (
     .where(OF_STAGE)
     .values(credits_used=stages.c.credits_used + sa.bindparam("used"))
 )
+SET_ASIDE = (
+    sa.update(runs)
+    .where(OF_RUN)
+    .values(dead_letters=runs.c.dead_letters + 1, last_dead_letter=sa.bindparam("error"))
+)
+IN_FLIGHT = (
+    sa.select(batches.c.batch_id)
+    .where(batches.c.run_id == runs.c.run_id, batches.c.status == "in_flight")
+    .exists()
+)
+# Since when nothing is in flight: at once, or from the answer to the last batch on.
+QUIET = sa.case((IN_FLIGHT, sa.null()), else_=sa.bindparam("now", type_=sa.Text))
+BECOME_QUIET = (
+    sa.update(runs)
+    .where(OF_RUN, runs.c.status != "running", runs.c.quiet_at.is_(None), ~IN_FLIGHT)
+    .values(quiet_at=sa.bindparam("now"))
+)
+# Who brought the run to its status, and why: nothing of the status before stays.
+CHANGED: dict[str, Any] = {
+    "changed_by": sa.bindparam("who"),
+    "note": sa.bindparam("words", None),
+    "pause_reason": None,
+    "missing_credits": 0,
+    "missing_to_finish": 0,
+    "quiet_at": QUIET,
+    "error_message": None,
+}
 PAUSE = (
     sa.update(runs)
     .where(OF_RUN)
     .values(
-        status="paused", paused_at=sa.bindparam("now"), error_message=sa.bindparam("explanation")
+        CHANGED
+        | {
+            "status": "paused",
+            "paused_at": sa.bindparam("now"),
+            "pause_reason": sa.bindparam("why"),
+            "missing_credits": sa.bindparam("missing"),
+            "missing_to_finish": sa.bindparam("rest"),
+            "error_message": sa.bindparam("explanation"),
+        }
     )
 )
 RESUME = (
     sa.update(runs)
     .where(OF_RUN)
-    .values(status="running", resumed_at=sa.bindparam("now"), error_message=None)
+    .values(
+        CHANGED
+        | {
+            "status": "running",
+            "resumed_at": sa.bindparam("now"),
+            "quiet_at": None,
+        }
+    )
 )
 GO_ON = (
     sa.update(stages)
     .where(stages.c.run_id == sa.bindparam("run"), stages.c.status == "running")
     .values(mark=sa.bindparam("now_ms"))
 )
-CANCEL = sa.update(runs).where(OF_RUN).values(status="cancelled", cancelled_at=sa.bindparam("now"))
+CANCEL = (
+    sa.update(runs)
+    .where(OF_RUN)
+    .values(CHANGED | {"status": "cancelled", "cancelled_at": sa.bindparam("now")})
+)
 COMPLETE = (
-    sa.update(runs).where(OF_RUN).values(status="completed", completed_at=sa.bindparam("now"))
+    sa.update(runs)
+    .where(OF_RUN)
+    .values(CHANGED | {"status": "completed", "completed_at": sa.bindparam("now")})
 )
 FAIL = (
-    sa.update(runs).where(OF_RUN).values(status="failed", error_message=sa.bindparam("explanation"))
+    sa.update(runs)
+    .where(OF_RUN)
+    .values(
+        CHANGED
+        | {
+            "status": "failed",
+            "failed_at": sa.bindparam("now"),
+            "error_message": sa.bindparam("explanation"),
+        }
+    )
 )
 
 
@@ -270,29 +386,30 @@ def apply(tx: sa.Connection, placed: Placed) -> None:
     envelope = placed.envelope
     run = {"run": envelope.run_id}
     now = {"now": stamp(envelope.at)}
+    who = {"who": envelope.actor}
     match envelope.message:
         case StageBatchRequested() as asked:
             _ask(tx, placed, asked)
         case StageBatchCompleted(batch_id=batch, stage=stage, tally=tally):
-            tx.execute(ANSWER, {"batch": batch, "outcome": "recorded"})
+            _answer(tx, placed, batch, "recorded")
             counts = {"done": tally.items_done, "failed": tally.items_failed}
-            tx.execute(RECORD, run | counts | {"number": stage, "now_ms": _ms(envelope.at)})
+            write(tx, RECORD, run | counts | {"number": stage, "now_ms": _ms(envelope.at)})
         case CreditsSettled(amount=amount, from_hold=from_hold, stage=stage):
-            tx.execute(HOLD, run | {"used": amount, "held": -from_hold})
-            tx.execute(CHARGE, run | {"used": amount, "number": stage})
+            write(tx, HOLD, run | {"used": amount, "held": -from_hold})
+            write(tx, CHARGE, run | {"used": amount, "number": stage})
         case CreditsHeld(amount=amount):
-            tx.execute(HOLD, run | {"used": 0, "held": amount})
+            write(tx, HOLD, run | {"used": 0, "held": amount})
         case CreditsReleased(amount=amount):
-            tx.execute(HOLD, run | {"used": 0, "held": -amount})
+            write(tx, HOLD, run | {"used": 0, "held": -amount})
         case BatchReturned(batch_id=batch):
-            tx.execute(ANSWER, {"batch": batch, "outcome": "returned"})
+            _answer(tx, placed, batch, "returned")
         case BatchExpired(batch_id=batch):
-            tx.execute(ANSWER, {"batch": batch, "outcome": "expired"})
+            _answer(tx, placed, batch, "expired")
         case BatchFailed(batch_id=batch):
-            tx.execute(ANSWER, {"batch": batch, "outcome": "failed"})
+            _answer(tx, placed, batch, "failed")
         case BatchGivenUp(batch_id=batch, stage=stage, items=items):
-            tx.execute(ANSWER, {"batch": batch, "outcome": "given_up"})
-            tx.execute(GIVE_UP, run | {"number": stage, "failed": len(items)})
+            write(tx, ANSWER, {"batch": batch, "outcome": "given_up"})
+            write(tx, GIVE_UP, run | {"number": stage, "failed": len(items)})
         case RunStarted() as started:
             _start(tx, placed, started)
         case StageStarted() as began:
@@ -300,18 +417,28 @@ def apply(tx: sa.Connection, placed: Placed) -> None:
         case StageCompleted(stage=stage, partial=partial, result=result):
             outcome = {"outcome": "partial" if partial else "completed", "some_failed": partial}
             counts_ = {"number": stage, "counts": as_json(result)}
-            tx.execute(END_STAGE, run | now | outcome | counts_)
+            write(tx, END_STAGE, run | now | outcome | counts_)
         case RunPaused() as paused:
-            tx.execute(PAUSE, run | now | {"explanation": _explain(paused)})
-        case RunResumed():
-            tx.execute(RESUME, run | now)
-            tx.execute(GO_ON, run | {"now_ms": _ms(envelope.at)})
-        case RunCancelled():
-            tx.execute(CANCEL, run | now)
+            told = {"explanation": _explain(paused), "words": paused.note or None}
+            missing = {"missing": paused.missing_credits, "rest": paused.missing_to_finish}
+            why = {"why": paused.reason} | missing
+            write(tx, PAUSE, run | now | who | told | why)
+        case RunResumed(note=note):
+            write(tx, RESUME, run | now | who | {"words": note or None})
+            write(tx, GO_ON, run | {"now_ms": _ms(envelope.at)})
+        case RunCancelled(note=note):
+            write(tx, CANCEL, run | now | who | {"words": note or None})
         case RunCompleted():
-            tx.execute(COMPLETE, run | now)
+            write(tx, COMPLETE, run | now | who)
         case RunFailed(error_message=message):
-            tx.execute(FAIL, run | {"explanation": message})
+            write(tx, FAIL, run | now | who | {"explanation": message})
+        case MessageSetAside(error=error):
+            write(tx, SET_ASIDE, run | {"error": error})
+
+
+def _answer(tx: sa.Connection, placed: Placed, batch_id: str, outcome: BatchStatus) -> None:
+    write(tx, ANSWER, {"batch": batch_id, "outcome": outcome})
+    write(tx, BECOME_QUIET, {"run": placed.envelope.run_id, "now": stamp(placed.envelope.at)})
 
 
 def _ms(at: datetime) -> int:
@@ -319,9 +446,13 @@ def _ms(at: datetime) -> int:
 
 
 def _explain(paused: RunPaused) -> str | None:
-    if paused.reason == "requested":
-        return None
-    return f"Paused: {paused.missing_credits} credits are missing. Add credits, then resume."
+    match paused.reason:
+        case "requested":
+            return None
+        case "insufficient_credits":
+            return f"Paused: {paused.lack()}. Add credits, then resume."
+        case _:
+            return f"Paused: {paused.note}"
 
 
 def _start(tx: sa.Connection, placed: Placed, started: RunStarted) -> None:
@@ -332,12 +463,21 @@ def _start(tx: sa.Connection, placed: Placed, started: RunStarted) -> None:
         "site_id": envelope.site_id,
         "position": placed.position,
         "trigger_type": started.trigger_type,
+        "slot": None if started.slot is None else stamp(started.slot),
+        "retry_of": started.retry_of,
+        "price_version": started.prices,
+        "estimated_credits": started.estimated_credits,
+        "started_by": envelope.actor,
+        "changed_by": envelope.actor,
+        "missing_credits": 0,
+        "missing_to_finish": 0,
         "status": "running",
         "started_at": stamp(envelope.at),
         "total_credits_used": 0,
         "held_credits": 0,
+        "dead_letters": 0,
     }
-    tx.execute(START, row)
+    write(tx, START, row)
     empty: list[dict[str, Any]] = [
         {
             "run_id": envelope.run_id,
@@ -360,9 +500,9 @@ def _start(tx: sa.Connection, placed: Placed, started: RunStarted) -> None:
 def _begin_stage(tx: sa.Connection, placed: Placed, began: StageStarted) -> None:
     envelope = placed.envelope
     which = {"run": envelope.run_id, "number": began.stage}
-    tx.execute(CURRENT, which)
+    write(tx, CURRENT, which)
     now = {"now": stamp(envelope.at), "now_ms": _ms(envelope.at)}
-    tx.execute(BEGIN_STAGE, which | now | {"total": len(began.items)})
+    write(tx, BEGIN_STAGE, which | now | {"total": len(began.items)})
     plan = {
         "run_id": envelope.run_id,
         "stage": began.stage,
@@ -381,19 +521,16 @@ def _ask(tx: sa.Connection, placed: Placed, asked: StageBatchRequested) -> None:
         "run_id": envelope.run_id,
         "stage": asked.stage,
         "attempt": asked.attempt,
+        "items": len(asked.items),
         "status": "in_flight",
         "last": asked.last,
+        "requested_at": stamp(envelope.at),
+        "answer_by": stamp(asked.answer_by),
     }
     write(tx, ASK, row)
 
 
-IN_FLIGHT = (
-    sa.select(sa.func.count())
-    .where(batches.c.run_id == runs.c.run_id, batches.c.status == "in_flight")
-    .scalar_subquery()
-    .label("batches_in_flight")
-)
-RUN = sa.select(runs, IN_FLIGHT)
+RUN = sa.select(runs)
 NAMES = {stage.number: stage.name for stage in STAGES}
 
 
@@ -441,7 +578,21 @@ def _whole(tx: sa.Connection, found: Sequence[sa.Row[Any]]) -> list[RunRow]:
     parts: dict[str, list[dict[str, Any]]] = {run_id: [] for run_id in ids}
     for row in tx.execute(asked).mappings():
         parts[row["run_id"]].append({**row, "name": NAMES[row["stage"]]})
-    return [RunRow.model_validate({**row._mapping, "stages": parts[row.run_id]}) for row in found]
+    flying: dict[str, list[dict[str, Any]]] = {run_id: [] for run_id in ids}
+    asked = sa.select(batches).where(batches.c.run_id.in_(ids), batches.c.status == "in_flight")
+    for row in tx.execute(asked.order_by(batches.c.requested_at, batches.c.batch_id)).mappings():
+        flying[row["run_id"]].append(dict(row))
+    return [
+        RunRow.model_validate(
+            {
+                **row._mapping,
+                "stages": parts[row.run_id],
+                "in_flight": flying[row.run_id],
+                "batches_in_flight": len(flying[row.run_id]),
+            }
+        )
+        for row in found
+    ]
 
 
 def processing(tx: sa.Connection, account_id: str, run_id: str) -> Processing | None:

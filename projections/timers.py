@@ -20,7 +20,18 @@ from events.run import (
     TimerSet,
 )
 from events.topics import Placed
-from projections.database import Row, insert_new, many, may, metadata, must, primary, stamp, write
+from projections.database import (
+    FOLDS,
+    Row,
+    insert_new,
+    many,
+    may,
+    metadata,
+    must,
+    primary,
+    stamp,
+    write,
+)
 from projections.runs import ENDED, batches, runs
 
 timers = sa.Table(
@@ -35,16 +46,19 @@ timers = sa.Table(
     may("batch_id"),
     may("attempt", sa.Integer),
     must("last", sa.Boolean),
+    must("set_at"),
     must("due_at"),
-    sa.Index("timers_due", "due_at"),
-    sa.Index("timers_run", "run_id"),
-    sa.Index("timers_batch", "batch_id"),
+    sa.Index("timers_run", "run_id", info=FOLDS),
+    sa.Index("timers_batch", "batch_id", info=FOLDS),
     sqlite_with_rowid=False,
 )
 
 
 class TimerRow(Row):
-    """A wait: a run's own `timer`, or that for an answer to an attempt of a `batch`."""
+    """A wait: a run's own `timer`, or that for an answer to an attempt of a `batch`.
+
+    Both times are by the clock of who set it: how long to wait is their difference.
+    """
 
     timer_id: str
     account_id: str
@@ -54,6 +68,7 @@ class TimerRow(Row):
     stage: int | None
     batch_id: str | None
     attempt: int | None
+    set_at: datetime
     due_at: datetime
 
 
@@ -62,9 +77,10 @@ OF_RUN = timers.c.run_id == sa.bindparam("run")
 OF_BATCH = timers.c.batch_id == sa.bindparam("batch")
 FIRED = sa.delete(timers).where(timers.c.timer_id == sa.bindparam("timer"))
 ANSWERED = sa.delete(timers).where(OF_BATCH)
+OVER: list[sa.ColumnElement[str]] = [sa.literal_column(f"'{status}'") for status in ENDED]
 ENDED_RUN = (
     sa.select(runs.c.run_id)
-    .where(runs.c.run_id == timers.c.run_id, runs.c.status.in_(ENDED))
+    .where(runs.c.run_id == timers.c.run_id, runs.c.status.in_(OVER))
     .exists()
 )
 RECORDED_BATCH = (
@@ -95,23 +111,23 @@ def apply(tx: sa.Connection, placed: Placed) -> None:
             }
             _add(tx, placed, timer_id, asked.answer_by, row)
         case StageBatchCompleted(batch_id=batch):
-            tx.execute(RECORDED, {"batch": batch})
+            write(tx, RECORDED, {"batch": batch})
         case (
             BatchReturned(batch_id=batch)
             | BatchFailed(batch_id=batch)
             | BatchExpired(batch_id=batch)
             | BatchGivenUp(batch_id=batch)
         ):
-            tx.execute(ANSWERED, {"batch": batch})
+            write(tx, ANSWERED, {"batch": batch})
         case StageCompleted(stage=stage):
-            tx.execute(STAGE_DONE, {"run": envelope.run_id, "number": stage})
+            write(tx, STAGE_DONE, {"run": envelope.run_id, "number": stage})
         case TimerSet(timer_id=timer_id, due_at=due_at):
             row = {"kind": "timer", "stage": None, "batch_id": None, "attempt": None, "last": False}
             _add(tx, placed, timer_id, due_at, row)
         case TimerFired(timer_id=timer_id):
-            tx.execute(FIRED, {"timer": timer_id})
+            write(tx, FIRED, {"timer": timer_id})
         case RunCancelled() | RunCompleted() | RunFailed():
-            tx.execute(RUN_DONE, {"run": envelope.run_id})
+            write(tx, RUN_DONE, {"run": envelope.run_id})
 
 
 def _add(
@@ -127,16 +143,18 @@ def _add(
         "account_id": envelope.account_id,
         "site_id": envelope.site_id,
         "run_id": envelope.run_id,
+        "set_at": stamp(envelope.at),
         "due_at": stamp(due_at),
     }
     write(tx, ADD, row | known)
 
 
-def due(tx: sa.Connection, at: datetime) -> list[TimerRow]:
-    """Return the waits of all accounts that are over, the oldest first."""
-    asked = (
-        sa.select(timers)
-        .where(timers.c.due_at <= stamp(at))
-        .order_by(timers.c.due_at, timers.c.timer_id)
-    )
+def waiting(tx: sa.Connection) -> list[TimerRow]:
+    """Return the waits of all accounts, those that end first at the beginning."""
+    return many(tx, TimerRow, sa.select(timers).order_by(timers.c.due_at, timers.c.timer_id))
+
+
+def unanswered(tx: sa.Connection, stage: int) -> list[TimerRow]:
+    """Return the waits of all accounts for answers of a stage's workers."""
+    asked = sa.select(timers).where(timers.c.kind == "batch", timers.c.stage == stage)
     return many(tx, TimerRow, asked)

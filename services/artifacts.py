@@ -35,6 +35,17 @@ class Artifacts:
             raise LookupError(f"there is no artifact {digest}") from error
         return bytes(await found.bytes_async())
 
+    def read(self, digest: str) -> bytes:
+        """Return the bytes, as `get` does, for commands: it blocks, and leaves no task behind.
+
+        A thread of the library that lets go of a finished task while Python ends can abort it.
+        """
+        try:
+            found = self.store.get(_place(digest))
+        except FileNotFoundError as error:
+            raise LookupError(f"there is no artifact {digest}") from error
+        return bytes(found.bytes())
+
     async def delete(self, digest: str) -> None:
         """Erase the bytes; nothing happens when there are none of that hash.
 

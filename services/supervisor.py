@@ -27,7 +27,6 @@ from services.broker import PARENT_PIPE, wait_until_open
 from services.logs import printable
 
 READY_FD = "SEPTET_READY_FD"
-READY_FILE = "SEPTET_READY_FILE"
 READY_LINE = b"READY\n"
 PARENT_GONE = 70  # EX_SOFTWARE: the exit code of a child whose parent has died
 
@@ -328,12 +327,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 @cache
 def ready() -> None:
-    """Tell whoever started this process that it does its work from now on.
+    """Tell the supervisor that this process does its work from now on, over the pipe that it gave.
 
-    The supervisor gave it a pipe for that, a container's health check a file to make.
+    Without a supervisor there is nobody to tell.
     """
-    if (name := os.getenv(READY_FILE)) is not None:
-        Path(name).touch()
     inherited = os.getenv(READY_FD)
     if inherited is not None:
         with suppress(OSError), os.fdopen(int(inherited), "wb") as pipe:

@@ -22,6 +22,7 @@ from events.content import (
     Cluster,
     Draft,
     Fact,
+    Halt,
     Idea,
     Image,
     Keyword,
@@ -35,7 +36,7 @@ from events.envelope import Envelope
 from events.ids import batch_id_of, derive
 from events.message import Event, Message
 from events.pipeline import zero_counts
-from events.prices import CALLS, CURRENT, price_of
+from events.prices import CALLS, CURRENT, list_price
 from events.receipts import MessageAccepted, MessageRefused
 from events.run import (
     BatchFailed,
@@ -122,6 +123,11 @@ def later(state: State, seconds: float) -> State:
     return replace(state, now=state.now + timedelta(seconds=seconds))
 
 
+def next_run(state: State, run: str = "run-b") -> State:
+    """Return the state as the site's and account's next run finds it."""
+    return replace(state, run=Run(id=run))
+
+
 def tell(state: State, message: Message) -> list[Event]:
     """Return what follows from a message that is accepted, without the receipt."""
     *events, receipt = decide(state, message)
@@ -204,21 +210,25 @@ def report(
     clusters: dict[str, str] | None = None,
     prompts: int = 1,
     slug: str = "",
+    deferred: Sequence[str] = (),
+    halt: Halt | None = None,
 ) -> StageBatchCompleted:
     """Return the report of a worker that did the batch.
 
     `cost` replaces the price of each call; `clusters` maps keywords to clusters, else each has its
-    own; `prompts` are made for each draft.
+    own; `prompts` are made for each draft. `deferred` are the items that a halt has stopped.
     """
     outcomes, made = list[Outcome](), list[Fact]()
     for item in request.items:
+        if item in deferred:
+            continue
         if item in failing:
             outcomes.append(Outcome(item=item, error="the model was unavailable"))
             continue
         facts = facts_of(request.stage, item, clusters or {}, prompts, slug)
         outcomes.append(Outcome(item=item, made=tuple(fact.id for fact in facts)))
         made += [fact for fact in facts if fact not in made]
-    calls = calls_of(request, failing, cost)
+    calls = calls_of(request, (*failing, *deferred), cost)
     return StageBatchCompleted(
         stage=request.stage,
         batch_id=request.batch_id,
@@ -227,6 +237,8 @@ def report(
         made=tuple(made),
         calls=calls,
         tally=tally_of(request.stage, tuple(outcomes), tuple(made), calls),
+        deferred=tuple(deferred),
+        halt=halt,
     )
 
 
@@ -236,7 +248,7 @@ def calls_of(
     if request.stage not in CALLS:
         return ()
     function, once_a_batch = CALLS[request.stage]
-    price = price_of(request.prices, function) if cost is None else cost
+    price = list_price(request.prices, function) if cost is None else cost
     whom = request.items[:1] if once_a_batch else request.items
     return tuple(
         AiCall(
@@ -420,7 +432,8 @@ class Scene:
 
     def handle(self, envelope: Envelope) -> list[Event]:
         before = self.last_position
-        for _, bug in self.handler.handle([envelope]):
+        for one, bug in self.handler.handle([envelope]):
+            self.handler.give_up(one)
             raise bug
         return [event_of(one) for one in self.store.stored(before)]
 

@@ -1,14 +1,16 @@
 """The endpoints of the account itself, and those with which an operator runs accounts."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Annotated
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
 from events.commands import (
@@ -21,16 +23,27 @@ from events.commands import (
 )
 from events.ids import derive
 from projections import accounts, ai_tasks, ledger, runs
-from projections.accounts import AccountRow
+from projections.accounts import AccountRow, KeyRow
 from projections.ai_tasks import AiTaskRow
 from projections.ledger import LedgerRow
-from services.api.cursors import Listing
-from services.api.dependencies import InParts, OptionalId, Paged, PathId, Read, only_admin
+from services.api.cursors import Limit, Listing, Page
+from services.api.dependencies import (
+    Cursor,
+    InParts,
+    OptionalId,
+    Paged,
+    Parts,
+    PathId,
+    Read,
+    Who,
+    only_admin,
+    page_of,
+)
 from services.api.limits import Body, json_body
-from services.api.lookups import look_up
-from services.api.problems import NotFound
+from services.api.lookups import AWAY, look_up
+from services.api.problems import Forbidden, NotFound, Unavailable
 from services.api.schemas import ACCEPTED, json_request
-from services.api.sender import AdminSend, Sender
+from services.api.sender import ADMIN, AdminSend, Send, Sender
 from services.api.sites import Line
 
 router = APIRouter(prefix="/api/v1/account", tags=["account"])
@@ -91,6 +104,16 @@ class Issued(BaseModel):
     role: Role
 
 
+class ListedKey(BaseModel):
+    """A key without its secret; `last_used_at` is exact to a minute, none for never."""
+
+    key_id: str
+    role: Role
+    created_at: datetime
+    revoked: bool
+    last_used_at: datetime | None
+
+
 class NewCredits(Body):
     """Whole credits to grant, and what for."""
 
@@ -121,6 +144,70 @@ def key_of(send: Sender, role: Role) -> Key:
     """Return what is stored of the request's key."""
     digest = hashlib.sha256(secret_of(send).encode()).hexdigest()
     return Key(key_id=derive("key", send.command_id), digest=digest, role=role)
+
+
+async def issue(send: Sender, role: Role) -> Issued:
+    """Add a key to the account that the request concerns."""
+    key = key_of(send, role)
+    await send(KeyRequested(key=key))
+    return Issued(key_id=key.key_id, api_key=secret_of(send), role=role)
+
+
+async def may_manage_keys(who: Who) -> None:
+    """Refuse roles that have no say over the account's keys."""
+    if who.role != "admin":
+        raise Forbidden
+
+
+ManagesKeys = Depends(may_manage_keys)
+
+
+async def listed(
+    parts: Parts, account_id: str, page: Page, rows: list[KeyRow], following: int | None
+) -> Listing[ListedKey]:
+    """Return a page of the account's keys, with when each was last used. Raises Unavailable."""
+    ids = [row.key_id for row in rows]
+    try:
+        last = await asyncio.to_thread(parts.key_uses.last, account_id, ids)
+    except AWAY as error:
+        raise Unavailable from error
+    items = [
+        ListedKey(
+            key_id=row.key_id,
+            role=row.role,
+            created_at=row.created_at,
+            revoked=row.revoked,
+            last_used_at=last.get(row.key_id),
+        )
+        for row in rows
+    ]
+    return Listing(items=items, next_cursor=page.cursor_of(following))
+
+
+@router.get("/keys", name="keys", dependencies=[ManagesKeys])
+async def own_keys(who: Who, read: Read, page: Paged, parts: InParts) -> Listing[ListedKey]:
+    """The account's API keys, the oldest first, revoked ones too. For keys of the role admin."""
+    rows, following = await read(accounts.keys, page.limit, page.start)
+    return await listed(parts, who.account_id, page, rows, following)
+
+
+@router.post(
+    "/keys",
+    status_code=201,
+    dependencies=[ManagesKeys],
+    openapi_extra=json_request(NewKey),
+    responses=ACCEPTED,
+)
+async def add_own_key(send: Send, body: Annotated[NewKey, Depends(json_body(NewKey))]) -> Issued:
+    """Add an API key to one's own account. For keys of the role admin."""
+    return await issue(send, body.role)
+
+
+@router.delete("/keys/{key_id}", status_code=204, dependencies=[ManagesKeys], responses=ACCEPTED)
+async def revoke_own_key(send: Send, read: Read, key_id: PathId) -> None:
+    """Make a key of one's own account useless from now on, this one too. For the role admin."""
+    row = await read.find(accounts.key_of, key_id)
+    await send(KeyRevocationRequested(key_id=row.key_id))
 
 
 def found_account(
@@ -175,9 +262,29 @@ async def one_account(account: TheAccount) -> AccountRow:
 )
 async def add_key(send: AdminSend, body: Annotated[NewKey, Depends(json_body(NewKey))]) -> Issued:
     """Add an API key to the account."""
-    key = key_of(send, body.role)
-    await send(KeyRequested(key=key))
-    return Issued(key_id=key.key_id, api_key=secret_of(send), role=body.role)
+    return await issue(send, body.role)
+
+
+async def admin_page(
+    _: Annotated[None, Depends(only_admin)],
+    request: Request,
+    parts: InParts,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page:
+    """Return the part of a list that the operator asks for."""
+    return page_of(ADMIN, request, parts, limit, cursor)
+
+
+@admin.get("/accounts/{account_id}/keys")
+async def account_keys(
+    account: TheAccount, page: Annotated[Page, Depends(admin_page)], parts: InParts
+) -> Listing[ListedKey]:
+    """Any account's API keys, the oldest first, revoked ones too."""
+    rows, following = await look_up(
+        parts.engine, lambda tx: accounts.keys(tx, account.account_id, page.limit, page.start)
+    )
+    return await listed(parts, account.account_id, page, rows, following)
 
 
 @admin.post(

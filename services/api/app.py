@@ -11,10 +11,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from events.prices import LOCAL, Models
 from events.topics import Publish
+from services.allowed_hosts import Allowed
 from services.api import (
     accounts,
+    ai,
     automation,
+    estimates,
     operations,
     outcomes,
     planner,
@@ -22,13 +26,17 @@ from services.api import (
     stream,
     writer,
 )
+from services.api.ai import keep_tidy
 from services.api.dependencies import Artifacts, Parts
 from services.api.edge import Edge, route_of
+from services.api.key_uses import KeyUses
 from services.api.lookups import Receipts
 from services.api.operations import Metrics
 from services.api.pending import PendingCommands, keep_sending
 from services.api.problems import NotFound, Problem, StillPending, answer, invalid, pending_answer
+from services.api.rates import REQUESTS_PER_MINUTE, STREAMS_PER_KEY, Rates, Streams
 from services.api.schemas import complete
+from services.vault import Vault
 
 DESCRIPTION = (
     "Runs seven-stage AI content pipelines for sites. Keys go into the Authorization header as "
@@ -36,12 +44,14 @@ DESCRIPTION = (
 )
 ROUTERS = (
     automation.router,
+    estimates.router,
     stream.router,
     planner.router,
     writer.router,
     sites.router,
     outcomes.router,
     accounts.router,
+    ai.router,
     accounts.admin,
     operations.router,
 )
@@ -51,6 +61,8 @@ def create_app(
     *,
     engine: sa.Engine,
     pending: PendingCommands,
+    key_uses: KeyUses,
+    vault: Vault,
     publish: Publish,
     artifacts: Artifacts,
     admin_token: str,
@@ -58,10 +70,16 @@ def create_app(
     new_id: Callable[[str], str],
     ready: Callable[[], Awaitable[dict[str, str]]],
     asyncapi: Callable[[], dict[str, Any]],
+    requests_per_minute: int = REQUESTS_PER_MINUTE,
+    streams_per_key: int = STREAMS_PER_KEY,
+    models: Models = LOCAL,
+    allowed_hosts: tuple[Allowed, ...] = (),
 ) -> FastAPI:
     """Return the API.
 
     `engine` is the read model's. `ready` says of each part what is wrong with it, "" when nothing.
+    The limits are this process's; 0 is none. `models` are the installation's,
+    `allowed_hosts` those that accounts may choose for providers of their own.
     """
     parts = Parts(
         engine=engine,
@@ -73,7 +91,13 @@ def create_app(
         new_id=new_id,
         ready=ready,
         asyncapi=asyncapi,
+        models=models,
         receipts=Receipts(engine),
+        key_uses=key_uses,
+        vault=vault,
+        allowed_hosts=allowed_hosts,
+        rates=Rates(requests_per_minute),
+        streams=Streams(streams_per_key),
     )
     app = Api(
         title="Septet",
@@ -108,13 +132,18 @@ class Api(FastAPI):
 
 @asynccontextmanager
 async def sending(parts: Parts) -> AsyncIterator[None]:
-    """Send commands without an outcome again for as long as the API runs."""
+    """Send commands without an outcome again, and tidy up, for as long as the API runs."""
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(
-            keep_sending(parts.pending, parts.engine, parts.publish, parts.clock)
+        kept = (
+            tasks.create_task(
+                keep_sending(parts.pending, parts.engine, parts.publish, parts.clock)
+            ),
+            tasks.create_task(keep_tidy(parts)),
         )
         yield
-        task.cancel()
+        for task in kept:
+            task.cancel()
+        await parts.key_uses.written()
 
 
 async def on_problem(_: Request, error: Exception) -> Response:

@@ -3,8 +3,8 @@
 from typing import Annotated, Literal
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, BeforeValidator
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, BeforeValidator, Field
 
 from events.commands import (
     CancelRequested,
@@ -13,21 +13,28 @@ from events.commands import (
     ResumeRequested,
     RunRequested,
 )
-from events.config import Config, ConfigChanges
-from events.estimate import estimate, required_of, total_of
+from events.config import ConfigChanges
 from events.ids import run_id_of
 from events.message import Command
-from events.prices import CURRENT
-from projections import accounts, configs, overview, refusals, run_events, run_log, runs
+from projections import (
+    accounts,
+    audit_heads,
+    configs,
+    overview,
+    refusals,
+    run_events,
+    run_log,
+    runs,
+)
 from projections.configs import ConfigRow
 from projections.overview import StageCounts
 from projections.refusals import RefusalRow
 from projections.run_events import EventRow
-from projections.run_log import LogLine
+from projections.run_log import Level, LogLine
 from projections.runs import Processing, RunRow
 from services.api.cursors import Limit, Page
-from services.api.dependencies import OptionalId, Read, TheRun, TheSite, pages
-from services.api.limits import JsonValue, no_body, parse
+from services.api.dependencies import BlankIsNone, OptionalId, Read, TheRun, TheSite, pages
+from services.api.limits import Body, JsonValue, RawBody, Whole, json_value, no_body, parse
 from services.api.problems import InvalidRequest
 from services.api.schemas import ACCEPTED, Pending, Responses, json_request
 from services.api.sender import Send, Sender
@@ -40,6 +47,7 @@ MAX_POSITION = 2**63 - 1
 After = Annotated[
     int,
     Query(ge=0, le=MAX_POSITION, description="a position; what follows it is given"),
+    Whole,
     BeforeValidator(lambda value: 0 if value == "" else value),
 ]
 
@@ -78,6 +86,14 @@ class Started(BaseModel):
     trigger_type: Literal["manual"] = "manual"
 
 
+class Retried(Started):
+    """A run over what failed in another one, and what it is priced at, in whole credits."""
+
+    retry_of: str
+    estimated_credits: int
+    required_credits: int
+
+
 STARTED: Responses = {
     202: {"model": Started | Pending, "description": "Started, or sent with its outcome unknown"},
 }
@@ -91,28 +107,77 @@ async def run_now(send: Send, site: TheSite) -> Started:
     return Started(run_id=run_id, site_id=site.site_id)
 
 
+RETRIED: Responses = {
+    202: {"model": Retried | Pending, "description": "Started, or sent with its outcome unknown"},
+}
+
+
+@router.post("/retry_failed", status_code=202, dependencies=[NoBody], responses=RETRIED)
+async def retry_failed(send: Send, run: TheRun) -> Retried:
+    """Start a run over exactly the items that failed in another run, and what comes of them."""
+    run_id = run_id_of(send.command_id)
+    receipt = await send(RunRequested(retry_of=run.run_id), run.site_id, run_id)
+    known = {"run_id": run_id, "site_id": run.site_id, "retry_of": run.run_id}
+    return Retried.model_validate(receipt.numbers | known)
+
+
+class AuditHead(BaseModel):
+    """A hash over all that has happened to a site up to a position, to keep elsewhere."""
+
+    site_id: str
+    position: int
+    head: str
+
+
+@router.get("/audit_head")
+async def audit_head(site: TheSite, read: Read) -> AuditHead:
+    """The newest head of the site's chain of hashes; see docs/audit.md."""
+    row = await read.find(audit_heads.find, site.site_id)
+    return AuditHead(site_id=site.site_id, position=row.position, head=row.head)
+
+
+class Steering(Body):
+    """Why a run is paused, resumed or cancelled, for whoever reads its history."""
+
+    note: Annotated[str, Field(max_length=500)] = ""
+
+
+async def note_in(body: RawBody, request: Request) -> str:
+    """Return the note of an optional body. Raises InvalidRequest."""
+    if not body.strip():
+        return ""
+    return parse(Steering, json_value(body, request)).note.strip()
+
+
+Note = Annotated[str, Depends(note_in)]
+OPTIONAL_NOTE = json_request(Steering, required=False)
+
+
 async def changed(command: Command, run: RunRow, send: Sender) -> RunRow:
     """Return the run as it was right after the command."""
     receipt = await send(command, run.site_id, run.run_id)
     return RunRow.model_validate(receipt.answer)
 
 
-@router.post("/pause", dependencies=[NoBody], responses=ACCEPTED)
-async def pause(send: Send, run: TheRun) -> RunRow:
-    """Ask for no further batch until the run is resumed."""
-    return await changed(PauseRequested(), run, send)
+@router.post("/pause", openapi_extra=OPTIONAL_NOTE, responses=ACCEPTED)
+async def pause(send: Send, run: TheRun, note: Note) -> RunRow:
+    """Ask for no further batch until the run is resumed.
+
+    The answer says what is in flight and may still be done, and once nothing is, since when.
+    """
+    return await changed(PauseRequested(note=note), run, send)
 
 
-@router.post("/resume", dependencies=[NoBody], responses=ACCEPTED)
-async def resume(send: Send, run: TheRun) -> RunRow:
+@router.post("/resume", openapi_extra=OPTIONAL_NOTE, responses=ACCEPTED)
+async def resume(send: Send, run: TheRun, note: Note) -> RunRow:
     """Go on with exactly the items that are not done."""
-    return await changed(ResumeRequested(), run, send)
+    return await changed(ResumeRequested(note=note), run, send)
 
 
-@router.post("/cancel", dependencies=[NoBody], responses=ACCEPTED)
-async def cancel(send: Send, run: TheRun) -> RunRow:
-    """End the run; what is finished stays."""
-    return await changed(CancelRequested(), run, send)
+@router.post("/cancel", openapi_extra=OPTIONAL_NOTE, responses=ACCEPTED)
+async def cancel(send: Send, run: TheRun, note: Note) -> RunRow:
+    """End the run; what is finished stays, and the hold is released when nothing is in flight."""
+    return await changed(CancelRequested(note=note), run, send)
 
 
 class Current(BaseModel):
@@ -148,64 +213,42 @@ async def history(site: TheSite, read: Read, page: Twenty) -> History:
 
 
 class Logs(BaseModel):
-    """The newest lines of a run's log, oldest first."""
+    """Lines of a run's log, oldest first."""
 
     run_id: str
     lines: list[LogLine]
 
 
+Lines = Annotated[int, Query(ge=1, le=1000, description="how many lines at most"), Whole]
+AtLeast = Annotated[Level, Query(description="this level and those above")]
+OfStage = Annotated[
+    Annotated[int, Query(ge=1, le=7, description="only lines of this stage"), Whole] | None,
+    BlankIsNone,
+]
+AfterLine = Annotated[
+    Annotated[
+        int, Query(ge=0, le=MAX_POSITION, description="the last line's position, to go on"), Whole
+    ]
+    | None,
+    BlankIsNone,
+]
+
+
 @router.get("/logs")
-async def logs(run: TheRun, read: Read, lines: Annotated[int, Query(ge=1, le=1000)] = 100) -> Logs:
-    """The newest lines of the run's log, oldest first."""
-    return Logs(run_id=run.run_id, lines=await read(run_log.tail, run.run_id, lines))
-
-
-class EstimatedStage(BaseModel):
-    """What one stage would do and cost."""
-
-    stage: int
-    items: int
-    credits: int
-
-
-class Estimate(BaseModel):
-    """What a run would cost now, in whole credits, and whether the account can start it."""
-
-    site_id: str
-    estimated_credits: int
-    required_credits: int
-    balance: int
-    available_credits: int
-    sufficient: bool
-    stages: list[EstimatedStage]
-
-
-def estimate_of(tx: sa.Connection, account_id: str, site_id: str) -> Estimate | None:
-    """Return the estimate from one view of backlog, config and balance."""
-    account = accounts.find(tx, account_id)
-    config = configs.find(tx, account_id, site_id)
-    if account is None or config is None:
-        return None
-    settings = Config.model_validate(config.model_dump())
-    stages = estimate(overview.waiting(tx, account_id, site_id), settings, CURRENT)
-    total = total_of(stages)
-    return Estimate(
-        site_id=site_id,
-        estimated_credits=total,
-        required_credits=required_of(total),
-        balance=account.balance,
-        available_credits=account.available_credits,
-        sufficient=account.available_credits >= required_of(total),
-        stages=[
-            EstimatedStage(stage=one.stage, items=one.items, credits=one.credits) for one in stages
-        ],
-    )
-
-
-@router.get("/estimate", name="estimate")
-async def estimate_now(site: TheSite, read: Read) -> Estimate:
-    """What a run would cost if it started now."""
-    return await read.find(estimate_of, site.site_id)
+async def logs(
+    run: TheRun,
+    read: Read,
+    lines: Lines = 100,
+    level: AtLeast = "info",
+    stage: OfStage = None,
+    after: AfterLine = None,
+) -> Logs:
+    """The newest lines of the run's log; with `after`, the first ones that follow a position."""
+    if after is None:
+        found = await read(run_log.tail, run.run_id, lines, level, stage)
+    else:
+        found = await read(run_log.following, run.run_id, after, lines, level, stage)
+    return Logs(run_id=run.run_id, lines=found)
 
 
 class Overview(BaseModel):

@@ -11,11 +11,12 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Query
 from pydantic import BaseModel
 
+from services.api.limits import Whole
 from services.api.problems import InvalidRequest
 
 PLACE, SEAL = 8, 12  # bytes
 
-Limit = Annotated[int, Query(ge=1, le=200, description="how many, 1 to 200")]
+Limit = Annotated[int, Query(ge=1, le=200, description="how many, 1 to 200"), Whole]
 CursorText = Annotated[str, Query(max_length=200, description="`next_cursor` of the page before")]
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -14,11 +14,14 @@ from pydantic import AfterValidator, BeforeValidator
 
 from events.commands import Role
 from events.ids import is_id
+from events.prices import Models
 from events.topics import Publish
 from projections import accounts, runs
 from projections.accounts import SiteRow
 from projections.runs import RunRow
+from services.allowed_hosts import Allowed
 from services.api.cursors import CursorText, Limit, Page, seal, unseal
+from services.api.key_uses import KeyUses
 from services.api.lookups import Receipts, look_up
 from services.api.pending import PendingCommands
 from services.api.problems import (
@@ -26,6 +29,8 @@ from services.api.problems import (
     NotFound,
     Unauthenticated,
 )
+from services.api.rates import Rates, Streams
+from services.vault import Vault
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,12 +52,18 @@ class Parts:
     pending: PendingCommands
     publish: Publish
     artifacts: Artifacts
-    admin_token: str
+    admin_token: str = field(repr=False)
     clock: Callable[[], datetime]
     new_id: Callable[[str], str]
     ready: Callable[[], Awaitable[dict[str, str]]]
     asyncapi: Callable[[], dict[str, Any]]
+    models: Models
+    allowed_hosts: tuple[Allowed, ...]
     receipts: Receipts
+    key_uses: KeyUses
+    vault: Vault
+    rates: Rates
+    streams: Streams
 
     def secret(self, purpose: str) -> bytes:
         """Return a secret of this installation; different purposes have different ones."""
@@ -66,6 +77,14 @@ async def parts_of(request: Request) -> Parts:
 
 
 InParts = Annotated[Parts, Depends(parts_of)]
+
+
+async def models_asked(parts: InParts) -> Models:
+    """Return the installation's models: an account may have chosen others."""
+    return parts.models
+
+
+RunModels = Annotated[Models, Depends(models_asked)]
 
 
 @dataclass(frozen=True)
@@ -83,40 +102,78 @@ Bearer = Annotated[
 ]
 
 
-async def caller_of(engine: sa.Engine, key: str) -> Caller | None:
-    """Return whose key it is, none for an unknown or revoked one."""
+def address_of(request: Request) -> str:
+    """Return where the request came from, "" when that is no network address."""
+    return request.client.host if request.client else ""
+
+
+async def caller_of(key: str, address: str, parts: Parts) -> Caller:
+    """Return whose key it is, and count the request.
+
+    Raises Unauthenticated for an unknown or revoked one, TooManyRequests before the key is looked
+    up where that can be told: for a key that was good the last time, and for a stranger's address.
+    """
     digest = hashlib.sha256(key.encode()).hexdigest()
-    row = await look_up(engine, lambda tx: accounts.find_key(tx, digest))
-    if row is None or row.revoked:
-        return None
+    known = parts.rates.known(digest)
+    if known is None:
+        parts.rates.admit_stranger(address)
+    else:
+        parts.rates.count_key(known)
+    row = await look_up(parts.engine, lambda tx: accounts.find_key(tx, digest))
+    if row is None or row.revoked or not is_same(row.digest, digest):
+        parts.rates.forget(digest)
+        parts.rates.count_stranger(address)
+        raise Unauthenticated
+    if known is None:
+        parts.rates.count_key(row.key_id)
+        parts.rates.remember(digest, row.key_id)
+    parts.key_uses.note(row.account_id, row.key_id, parts.clock())
     return Caller(row.account_id, row.key_id, row.role)
 
 
-async def who_calls(bearer: Bearer, parts: InParts) -> Caller:
-    """Return the account's key that the request was signed with. Raises Unauthenticated."""
-    caller = None if bearer is None else await caller_of(parts.engine, bearer.credentials)
-    if caller is None:
+async def who_calls(bearer: Bearer, request: Request, parts: InParts) -> Caller:
+    """Return the account's key that the request was signed with.
+
+    Raises Unauthenticated or TooManyRequests.
+    """
+    address = address_of(request)
+    if bearer is None:
+        parts.rates.count_stranger(address)
         raise Unauthenticated
-    return caller
+    return await caller_of(bearer.credentials, address, parts)
 
 
 Who = Annotated[Caller, Depends(who_calls)]
 
 
-async def only_admin(bearer: Bearer, parts: InParts) -> None:
+async def account_or_operator(bearer: Bearer, request: Request, parts: InParts) -> Caller | None:
+    """Return the account's key that the request was signed with, none for the admin token.
+
+    Raises Unauthenticated or TooManyRequests.
+    """
+    if bearer is not None and is_admin(bearer.credentials, parts):
+        parts.rates.count_operator()
+        return None
+    return await who_calls(bearer, request, parts)
+
+
+AccountOrOperator = Annotated[Caller | None, Depends(account_or_operator)]
+
+
+async def only_admin(who: AccountOrOperator) -> None:
     """Let the admin token pass. A valid key of an account is known, but its role is not enough."""
-    if bearer is None:
-        raise Unauthenticated
-    if is_admin(bearer.credentials, parts):
-        return
-    if await caller_of(parts.engine, bearer.credentials) is not None:
+    if who is not None:
         raise Forbidden
-    raise Unauthenticated
 
 
 def is_admin(key: str, parts: Parts) -> bool:
-    """Tell whether the key is the admin token, in a time that does not depend on how much fits."""
-    return bool(parts.admin_token) and hmac.compare_digest(key.encode(), parts.admin_token.encode())
+    """Tell whether the key is the admin token."""
+    return bool(parts.admin_token) and is_same(key, parts.admin_token)
+
+
+def is_same(one: str, other: str) -> bool:
+    """Tell whether the texts are the same, in a time that does not depend on how much fits."""
+    return hmac.compare_digest(one.encode(), other.encode())
 
 
 def known_form(text: str) -> str:
@@ -138,32 +195,31 @@ OptionalId = Annotated[Id | None, BlankIsNone]
 PathId = Annotated[Id, Path()]
 
 
+Cursor = Annotated[CursorText | None, BlankIsNone]
+
+
+def page_of(reader: str, request: Request, parts: Parts, limit: int, cursor: str | None) -> Page:
+    """Return the part of a list that is asked for; its cursors are good for this reader only."""
+    asked = request.query_params
+    scope = "\0".join(
+        (reader, request.scope["path"], asked.get("site_id", ""), asked.get("run_id", ""))
+    )
+    secret = parts.secret("cursors")
+    start = None if cursor is None else unseal(secret, scope, cursor)
+
+    def cursor_of(position: int | None) -> str | None:
+        return None if position is None else seal(secret, scope, position)
+
+    return Page(limit, start, cursor_of)
+
+
 def pages(default: int) -> Callable[..., Awaitable[Page]]:
     """Return the dependency that reads limit and cursor of one account's list."""
 
     async def page(
-        request: Request,
-        who: Who,
-        parts: InParts,
-        limit: Limit = default,
-        cursor: Annotated[CursorText | None, BlankIsNone] = None,
+        request: Request, who: Who, parts: InParts, limit: Limit = default, cursor: Cursor = None
     ) -> Page:
-        asked = request.query_params
-        scope = "\0".join(
-            (
-                who.account_id,
-                request.scope["path"],
-                asked.get("site_id", ""),
-                asked.get("run_id", ""),
-            )
-        )
-        secret = parts.secret("cursors")
-        start = None if cursor is None else unseal(secret, scope, cursor)
-
-        def cursor_of(position: int | None) -> str | None:
-            return None if position is None else seal(secret, scope, position)
-
-        return Page(limit, start, cursor_of)
+        return page_of(who.account_id, request, parts, limit, cursor)
 
     return page
 

@@ -3,16 +3,19 @@
 import asyncio
 import json
 import math
+import re
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from services.api.problems import InvalidRequest, Problem, invalid
 
 MAX_BODY = 1_000_000  # bytes
-MAX_BODIES = {"/api/v1/planner/keywords": 2_000_000}
+# 10,000 rows must fit, also where a client writes each letter beyond ASCII as six.
+MAX_BODIES = {"/api/v1/planner/keywords": 6_000_000}
 BODY_WITHIN = 10  # seconds in which a body must have come
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 8_192
@@ -20,6 +23,17 @@ MAX_DEPTH = 64
 BIGGEST = 2**63
 
 Headers = Iterable[tuple[bytes, bytes]]
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str) and not WHOLE.fullmatch(value):
+        raise ValueError("must be a whole number")
+    return value
+
+
+WHOLE = re.compile(r"-?[0-9]{1,19}")
+# For numbers in a query, of which pydantic would also take " 5", "5.0" and "1_000".
+Whole = BeforeValidator(_whole)
 
 
 class Body(BaseModel):
@@ -77,18 +91,17 @@ def read_json(body: bytes) -> Any:
     """Return what a JSON text says, without what could hurt later.
 
     Refused are: other encodings than UTF-8, doubled keys, NaN and infinities, integers of more than
-    64 bits, NUL and lone surrogates in texts, and more than 64 levels.
+    64 bits, NUL and lone surrogates in texts, endless keys, and more than 64 levels. The problem
+    names the field.
     """
     try:
         value = json.loads(
             body.decode(),
-            object_pairs_hook=_without_doubles,
+            object_pairs_hook=_object,
             parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_bounded,
+            parse_float=_float,
+            parse_int=_int,
         )
-    except InvalidRequest:
-        raise
     except UnicodeDecodeError as error:
         raise InvalidRequest("The body is not UTF-8.") from error
     except RecursionError as error:
@@ -100,53 +113,103 @@ def read_json(body: bytes) -> Any:
 
 
 TOO_DEEP = f"The body's JSON has more than {MAX_DEPTH} levels."
+BAD_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Bad:
+    """A value that is refused; it stands where the value stood, so that its place can be told."""
+
+    why: str
+
+
+INFINITE = Bad("is a number that is not finite")
+TOO_LONG = Bad("is an integer of more than 64 bits")
+DOUBLED = Bad("is there twice")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise InvalidRequest("The body's JSON has the same key twice in one object.")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                found[key] = DOUBLED
+            seen.add(key)
     return found
 
 
-def _no_constant(_: str) -> float:
-    raise InvalidRequest("The body's JSON has a number that is not finite.")
+def _no_constant(_: str) -> Bad:
+    return INFINITE
 
 
-def _finite(text: str) -> float:
+def _float(text: str) -> float | Bad:
     number = float(text)
-    if not math.isfinite(number):
-        _no_constant(text)
-    return number
+    return number if math.isfinite(number) else INFINITE
 
 
-def _bounded(text: str) -> int:
+def _int(text: str) -> int | Bad:
     number = int(text) if len(text) <= len(str(BIGGEST)) + 1 else BIGGEST
-    if not -BIGGEST <= number < BIGGEST:
-        raise InvalidRequest("The body's JSON has an integer of more than 64 bits.")
-    return number
+    return number if -BIGGEST <= number < BIGGEST else TOO_LONG
+
+
+# Where a value stands: the keys and numbers of all that hold it, the innermost first.
+Place = tuple[str | int, "Place"] | None
+MAX_KEY = 100  # characters; no field of ours has as many, and a problem repeats the key
 
 
 def _check(value: Any) -> None:
-    level: list[Any] = [[value]]
-    for _ in range(MAX_DEPTH + 1):
-        parts = [part for container in level for part in _parts(container)]
-        for part in parts:
-            if isinstance(part, str):
-                _check_text(part)
-        level = [part for part in parts if isinstance(part, dict | list)]
+    level: list[tuple[Place, Any]] = [(None, value)] if _holds(None, value) else []
+    for _ in range(MAX_DEPTH):
+        level = [
+            ((key, place), part)
+            for place, container in level
+            for key, part in _parts(place, container)
+            if _holds((key, place), part)
+        ]
         if not level:
             return
-    raise InvalidRequest(TOO_DEEP)
+    raise InvalidRequest(f"{_outermost(level[0][0])}: has more than {MAX_DEPTH} levels")
 
 
-def _parts(container: dict[str, Any] | list[Any]) -> list[Any]:
-    return container if isinstance(container, list) else [*container, *container.values()]
+def _parts(place: Place, container: Any) -> Iterable[tuple[str | int, Any]]:
+    if isinstance(container, list):
+        return enumerate(container)
+    for key in container:
+        if len(key) > MAX_KEY:
+            raise InvalidRequest(f"{_path(place)}: has a key of more than {MAX_KEY} characters")
+        if BAD_TEXT.search(key):
+            raise InvalidRequest(f"{_path(place)}: has a key with a NUL or half a surrogate pair")
+    parts: Iterable[tuple[str | int, Any]] = container.items()
+    return parts
 
 
-def _check_text(text: str) -> None:
-    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
-        raise InvalidRequest("The body has a text with a NUL or half a surrogate pair.")
+def _holds(place: Place, value: Any) -> bool:
+    """Tell whether the value holds others. Raises InvalidRequest for what is refused itself."""
+    match value:
+        case dict() | list():
+            return True
+        case str() if BAD_TEXT.search(value):
+            raise InvalidRequest(f"{_path(place)}: has a NUL or half a surrogate pair")
+        case Bad():
+            raise InvalidRequest(f"{_path(place)}: {value.why}")
+        case _:
+            return False
+
+
+def _path(place: Place) -> str:
+    """Return the keys from the outside to the value, as problems name a field."""
+    keys: list[str] = []
+    while place is not None:
+        key, place = place
+        keys.append(str(key))
+    return ".".join(reversed(keys)) or "the body"
+
+
+def _outermost(place: Place) -> str:
+    while place is not None and place[1] is not None:
+        place = place[1]
+    return _path(place)
 
 
 def json_value(body: RawBody, request: Request) -> Any:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from projections import receipts
 from projections.receipts import ReceiptRow
-from services.api.dependencies import Bearer, InParts, PathId, is_admin, who_calls
+from services.api.dependencies import AccountOrOperator, InParts, PathId
 from services.api.lookups import AWAY, look_up
 from services.api.pending import SentCommand
 from services.api.problems import INTERNAL, NotFound, Unavailable
@@ -90,10 +90,9 @@ def visible(row: SentCommand | None, account_id: str | None) -> SentCommand | No
 
 
 @router.get("/commands/{command_id}", response_model_exclude_none=True)
-async def outcome(command_id: PathId, bearer: Bearer, parts: InParts) -> Outcome:
+async def outcome(command_id: PathId, who: AccountOrOperator, parts: InParts) -> Outcome:
     """Whether the command is pending, accepted or refused."""
-    admin = bearer is not None and is_admin(bearer.credentials, parts)
-    account_id = None if admin else (await who_calls(bearer, parts)).account_id
+    account_id = None if who is None else who.account_id
     try:
         row = visible(await asyncio.to_thread(parts.pending.find, command_id), account_id)
     except AWAY as error:

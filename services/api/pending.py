@@ -51,7 +51,8 @@ class SentCommand:
     """A command that the API sends until its receipt exists.
 
     `scope` is whose Idempotency-Keys these are: an account, or `admin`. `digest` is the request's.
-    `parts` is how many commands the request became; the first one's id stands for all.
+    `parts` is how many commands the request became; the first one's id stands for all. Without a
+    body there is nothing to send: the row only keeps the key.
     """
 
     command_id: str
@@ -128,12 +129,18 @@ class PendingCommands:
         return None if row is None else _command(row)
 
     def due(self, now: datetime) -> list[SentCommand]:
-        """Return commands that have waited for an outcome long enough to be sent again."""
+        """Return commands that have waited for an outcome long enough to be sent again.
+
+        One that was sent in what is now the future was sent by a clock that has been put right.
+        """
         query = (
             sa.select(sent_commands)
             .where(
                 sent_commands.c.answered.is_(False),
-                sent_commands.c.sent_at <= _text(now - SEND_AGAIN_AFTER),
+                sa.or_(
+                    sent_commands.c.sent_at <= _text(now - SEND_AGAIN_AFTER),
+                    sent_commands.c.sent_at >= _text(now + SEND_AGAIN_AFTER),
+                ),
             )
             .order_by(sent_commands.c.tries, sent_commands.c.sent_at)
             .limit(AT_ONCE)
@@ -192,7 +199,8 @@ def _claim_one(tx: sa.Connection, command: SentCommand) -> Claim:
 
 def _row(command: SentCommand) -> dict[str, Any]:
     fields = {name: getattr(command, name) for name in SentCommand.__slots__}
-    return fields | {"sent_at": _text(command.sent_at), "tries": 1, "answered": False}
+    kept = {"sent_at": _text(command.sent_at), "tries": 1, "answered": not command.body}
+    return fields | kept
 
 
 def _command(row: Any) -> SentCommand:

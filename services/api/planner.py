@@ -3,13 +3,24 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
 
 from events.commands import KeywordsSubmitted
 from projections import planner
 from projections.planner import ClusterRow, IdeaRow, KeywordRow
 from projections.receipts import ReceiptRow
-from services.api.csv_import import MAX_ROWS, Rejected, Rows, from_csv, from_list, in_messages
+from services.api.csv_import import (
+    MAX_DIFFICULTY,
+    MAX_INTENT,
+    MAX_KEYWORD,
+    MAX_ROWS,
+    MAX_VOLUME,
+    Rejected,
+    Rows,
+    from_csv,
+    from_list,
+    in_messages,
+)
 from services.api.cursors import Listing
 from services.api.dependencies import Paged, Read, Status, TheSite
 from services.api.limits import Body, RawBody, media_type_of, parse, read_json
@@ -20,10 +31,26 @@ from services.api.sender import Send
 router = APIRouter(prefix="/api/v1/planner", tags=["planner"])
 
 
+# What a row should be; one that is not is rejected by its number, and the others are taken.
+ROW = {
+    "type": "object",
+    "properties": {
+        "keyword": {"type": "string", "maxLength": MAX_KEYWORD},
+        "volume": {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_VOLUME},
+        "difficulty": {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_DIFFICULTY},
+        "intent": {"type": ["string", "null"], "maxLength": MAX_INTENT},
+    },
+    "required": ["keyword"],
+    "additionalProperties": False,
+}
+
+
 class KeywordList(Body):
     """Keywords as JSON: objects with keyword and, where known, volume, difficulty and intent."""
 
-    keywords: list[Any]
+    keywords: Annotated[
+        list[Any], WithJsonSchema({"type": "array", "maxItems": MAX_ROWS, "items": ROW})
+    ]
 
 
 class Imported(BaseModel):
@@ -60,7 +87,7 @@ async def import_keywords(
     """Add keywords to the site, up to 10,000 rows of JSON or CSV."""
     keywords, rejected = rows
     commands = [KeywordsSubmitted(keywords=portion) for portion in in_messages(keywords)]
-    receipts = await send.all(commands, site.site_id) if commands else []
+    receipts = await (send.all(commands, site.site_id) if commands else send.nothing())
     return Imported(
         imported=total(receipts, "imported"),
         duplicates=total(receipts, "duplicates"),

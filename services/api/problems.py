@@ -31,6 +31,7 @@ CODES: Mapping[str, Kind] = {
     "request_timeout": Kind(408, "The request came too slowly", {"Connection": "close"}),
     "idempotency_conflict": Kind(409, "The Idempotency-Key belongs to another request", {}),
     "too_large": Kind(413, "The request is too large", {}),
+    "too_many_requests": Kind(429, "There are too many requests", {}),
     "headers_too_large": Kind(431, "The headers are too large", {}),
     "internal_error": Kind(500, "Something went wrong on our side", {}),
     "unavailable": Kind(503, "Septet cannot answer now", {"Retry-After": "2"}),
@@ -74,6 +75,14 @@ class Forbidden(Problem):
 
     def __init__(self) -> None:
         super().__init__("forbidden", "The role of this key does not allow this request.")
+
+
+class TooManyRequests(Problem):
+    """A limit is used up; `seconds`, at least 1, is when asking again may help."""
+
+    def __init__(self, detail: str, seconds: int) -> None:
+        again = f"{detail} Try again in {seconds} s."
+        super().__init__("too_many_requests", again, headers={"Retry-After": str(seconds)})
 
 
 class NotFound(Problem):

@@ -32,7 +32,7 @@ from services.api.problems import (
     refused,
 )
 
-ANSWER_WITHIN = 5.0  # seconds; the contract's
+ANSWER_WITHIN = 4.5  # seconds; the contract's 5 count from the request to its answer
 ADMIN = "admin"
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -94,6 +94,26 @@ class Sender:
             if receipt.code is not None:
                 raise refused(receipt.code, receipt.detail or "", receipt.numbers)
         return found
+
+    async def nothing(self) -> list[ReceiptRow]:
+        """Return no receipt; a request that becomes no command takes its Idempotency-Key too."""
+        if self.idempotency_key is not None:
+            await self._claim(
+                [
+                    SentCommand(
+                        command_id=self.command_id,
+                        scope=self.scope,
+                        account_id=self.account_id,
+                        idempotency_key=self.idempotency_key,
+                        digest=self.digest,
+                        name="",
+                        body=b"",
+                        parts=1,
+                        sent_at=self.parts.clock(),
+                    )
+                ]
+            )
+        return []
 
     async def _outcomes(self, envelopes: Sequence[Envelope]) -> list[ReceiptRow]:
         known = await self._claim(

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from projections import accounts, run_events, runs
 from projections.run_events import EventRow
@@ -18,6 +19,7 @@ from services.api.automation import MAX_POSITION, After
 from services.api.dependencies import Caller, InParts, OptionalId, Parts, Read, Who
 from services.api.lookups import look_up
 from services.api.problems import InvalidRequest, Unavailable
+from services.api.rates import Streams
 
 router = APIRouter(prefix="/api/v1/automation", tags=["automation"])
 
@@ -119,6 +121,24 @@ async def still_valid(parts: Parts, who: Caller) -> bool:
     return row is not None and not row.revoked
 
 
+class LiveStream(StreamingResponse):
+    """A stream that counts among its key's for exactly as long as it is being answered.
+
+    The count is taken and given back here, as the generator of an answer that never begins is not
+    run, and so runs no `finally` either.
+    """
+
+    def __init__(self, told: AsyncIterator[str], streams: Streams, key_id: str) -> None:
+        super().__init__(told, media_type="text/event-stream")
+        self.streams = streams
+        self.key_id = key_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, with a 429 when the key has as many streams as it may."""
+        with self.streams.one(self.key_id):
+            await super().__call__(scope, receive, send)
+
+
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events with `id:` and progress without, until the client goes away",
@@ -145,6 +165,5 @@ async def stream(
     async def look(position: int) -> Seen:
         return await read(subject.seen, subject.id, position)
 
-    return StreamingResponse(
-        told(look, start, lambda: still_valid(parts, who)), media_type="text/event-stream"
-    )
+    news = told(look, start, lambda: still_valid(parts, who))
+    return LiveStream(news, parts.streams, who.key_id)

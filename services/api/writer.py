@@ -1,14 +1,23 @@
 """The writer endpoints: tasks, articles and images, and the review of articles."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AfterValidator, BaseModel, Field
 
 from events.commands import ApprovalRequested, ChangesRequested, RejectionRequested
+from events.quality import Quality
 from projections import writer
-from projections.writer import ContentRow, ContentSummary, ImageRow, Lineage, TaskRow
+from projections.writer import (
+    ContentRow,
+    ContentStatus,
+    ContentSummary,
+    ImageRow,
+    Lineage,
+    TaskRow,
+)
 from services.api.cursors import Listing
 from services.api.dependencies import InParts, Paged, PathId, Read, Status, TheSite
 from services.api.limits import Body, json_body, no_body
@@ -29,12 +38,21 @@ async def tasks(site: TheSite, read: Read, page: Paged, status: Status = None) -
     return Listing(items=rows, next_cursor=page.cursor_of(following))
 
 
+Gates = Annotated[
+    Literal["passed", "failed"] | None,
+    Query(description="Only articles that passed their quality gates, or only those that failed"),
+]
+
+
 @router.get("/content")
 async def contents(
-    site: TheSite, read: Read, page: Paged, status: Status = None
+    site: TheSite, read: Read, page: Paged, status: Status = None, quality: Gates = None
 ) -> Listing[ContentSummary]:
     """The site's articles, the oldest first."""
-    rows, following = await read(writer.list_content, site.site_id, status, page.limit, page.start)
+    passed = None if quality is None else quality == "passed"
+    rows, following = await read(
+        writer.list_content, site.site_id, status, page.limit, page.start, passed
+    )
     return Listing(items=rows, next_cursor=page.cursor_of(following))
 
 
@@ -56,7 +74,12 @@ TheContent = Annotated[ContentRow, Depends(content_asked)]
 
 
 class Content(BaseModel):
-    """An article; `body` is Markdown, none when it has been erased."""
+    """An article; `body` is Markdown, none when it has been erased.
+
+    `revision` is 1, and one more for each change that was requested and written. `note` is the
+    reviewer's last word, `decided_by` whose it is. `quality` has what was measured of the
+    text as it is now, and is none where nothing was.
+    """
 
     id: str
     site_id: str
@@ -66,8 +89,13 @@ class Content(BaseModel):
     meta_title: str
     meta_description: str
     word_count: int
-    status: str
+    quality: Quality | None
+    status: ContentStatus
+    revision: int
     note: str | None
+    decided_by: str | None
+    created_at: datetime
+    updated_at: datetime
     keywords: Sequence[str]
     images: Sequence[ImageRow]
     lineage: Lineage

@@ -1,7 +1,7 @@
 """The API as commands see it: one call, one answer, or one sentence that says what to do."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, Literal
 
 import httpx
@@ -20,6 +20,10 @@ REFUSALS = frozenset(
 Json = dict[str, Any]
 
 
+class Away(Failed):
+    """The API cannot be reached, or says that it cannot answer now; it may soon again."""
+
+
 class Client:
     """The API with one credential. Raises Failed for whatever is not an answer."""
 
@@ -34,9 +38,27 @@ class Client:
         """Return the answer that holds a file."""
         return self._answer("GET", path)
 
+    def chunks(
+        self, path: str, headers: Mapping[str, str], **query: Any
+    ) -> Generator[bytes, None, None]:
+        """Yield an answer that has no end piece by piece, as they come."""
+        deadline = time.monotonic() + PATIENCE
+        request: Json = {"params": _given(query), "headers": headers}
+        while True:
+            try:
+                with self.http.stream("GET", path, **request) as answer:
+                    if answer.is_success:
+                        yield from answer.iter_bytes()
+                        return
+                    answer.read()
+            except httpx.HTTPError as error:
+                raise self._away(error) from error
+            _wait_or_fail(answer, deadline)
+
     def put(self, path: str, body: Json, **query: Any) -> Json:
-        """Return what the API says after the change."""
-        return _object(self._answer("PUT", path, params=_given(query), json=body))
+        """Return what the API says after the change, also when it could not wait for it."""
+        headers = {"Idempotency-Key": new_id("cli")}
+        return self._outcome("PUT", path, params=_given(query), json=body, headers=headers)
 
     def post(
         self,
@@ -47,26 +69,39 @@ class Client:
         content_type: str | None = None,
         **query: Any,
     ) -> Json:
-        """Return the outcome of a command, also when the API could not wait for it.
-
-        The Idempotency-Key makes asking again harmless, and gives the answer when there is one.
-        """
+        """Return the outcome of a command, also when the API could not wait for it."""
         headers = {"Idempotency-Key": new_id("cli")}
         if content_type is not None:
             headers["Content-Type"] = content_type
         request = {"params": _given(query), "json": body, "content": content, "headers": headers}
+        return self._outcome("POST", path, **request)
+
+    def delete(self, path: str) -> None:
+        """Return when what is at the path is gone, also when the API could not wait for it."""
+        answer = self._answer("DELETE", path)
+        said = _object(answer)
+        deadline = time.monotonic() + PATIENCE
+        while answer.status_code == httpx.codes.ACCEPTED and said["status"] == "pending":
+            if time.monotonic() > deadline:
+                raise _still_pending(said)
+            time.sleep(LOOK_EVERY)
+            said = self.get(f"{BASE}/commands/{said['command_id']}")
+        if said.get("status") == "refused":
+            raise Failed(str(said.get("detail")), Code.REFUSED, said)
+
+    def _outcome(self, method: str, path: str, **request: Any) -> Json:
+        """Ask until the outcome is known.
+
+        The Idempotency-Key makes asking again harmless, and gives the answer when there is one.
+        """
         deadline = time.monotonic() + PATIENCE
         while True:
-            answer = self._answer("POST", path, **request)
+            answer = self._answer(method, path, **request)
             said = _object(answer)
             if answer.status_code != httpx.codes.ACCEPTED or said.get("status") != "pending":
                 return said
             if time.monotonic() > deadline:
-                raise Failed(
-                    f"the outcome of command {said['command_id']} is not known yet; "
-                    "it is kept and will be followed. Look again in a minute",
-                    problem=said,
-                )
+                raise _still_pending(said)
             time.sleep(LOOK_EVERY)
 
     def _answer(self, method: str, path: str, **request: Any) -> httpx.Response:
@@ -74,21 +109,18 @@ class Client:
         while True:
             try:
                 answer = self.http.request(method, path, **request)
-            except httpx.ConnectError as error:
-                raise Failed(
-                    f"no server answers at {self.http.base_url}. "
-                    "Start one with septet up, or set SEPTET_API_URL"
-                ) from error
             except httpx.HTTPError as error:
-                raise Failed(
-                    f"the server at {self.http.base_url} did not answer ({error!r}). Try again"
-                ) from error
+                raise self._away(error) from error
             if answer.is_success:
                 return answer
-            wait = _wait(answer)
-            if wait is None or time.monotonic() + wait > deadline:
-                raise failure(answer)
-            time.sleep(wait)
+            _wait_or_fail(answer, deadline)
+
+    def _away(self, error: httpx.HTTPError) -> Away:
+        where = self.http.base_url
+        if isinstance(error, httpx.ConnectError):
+            start = "Start one with septet up, or set SEPTET_API_URL"
+            return Away(f"no server answers at {where}. {start}")
+        return Away(f"the server at {where} did not answer ({error!r}). Try again")
 
 
 def sign_in(who: Literal["account", "admin"]) -> Client:
@@ -140,9 +172,19 @@ def failure(answer: httpx.Response) -> Failed:
         case 400 if code in REFUSALS:
             return Failed(_with_numbers(sentence, problem), Code.REFUSED, problem)
         case 503:
-            return Failed(f"{_end(sentence)} Nothing was done; try again", problem=problem)
+            return Away(f"{_end(sentence)} Nothing was done; try again", problem=problem)
+        case 502 | 504:  # a proxy says that nothing is behind it
+            return Away(f"{_end(sentence)} Try again", problem=problem)
         case _:
             return Failed(sentence, problem=problem)
+
+
+def _still_pending(said: Json) -> Failed:
+    return Failed(
+        f"the outcome of command {said['command_id']} is not known yet; "
+        "it is kept and will be followed. Look again in a minute",
+        problem=said,
+    )
 
 
 def _how_to_sign_in(who: str) -> str:
@@ -151,12 +193,19 @@ def _how_to_sign_in(who: str) -> str:
     return "Set SEPTET_API_KEY to the key that septet account create showed"
 
 
+_GRANT = "Grant {} more with septet account credit"
+
+
 def _with_numbers(sentence: str, problem: Mapping[str, Any]) -> str:
     match problem:
         case {"code": "run_already_active", "active_run_id": str(run)}:
             return f"{_end(sentence)} Watch it with septet run watch {run}"
         case {"code": "insufficient_credits", "required_credits": need, "available_credits": have}:
-            return f"{_end(sentence)} {need} credits are required, {have} are available"
+            return f"{_end(sentence)} {_GRANT.format(int(need) - int(have))}"
+        case {"code": "insufficient_credits", "missing_to_finish": missing}:
+            return f"{_end(sentence)} {_GRANT.format(missing)}"
+        case {"code": "nothing_to_do", "retry_of": str()}:
+            return sentence
         case {"code": "nothing_to_do"}:
             return f"{_end(sentence)} See septet keywords import"
         case _:
@@ -185,6 +234,14 @@ def _object(answer: httpx.Response) -> Json:
             f"what answers at {answer.url} is not Septet. Set SEPTET_API_URL or SEPTET_PORT"
         ) from error
     return said if isinstance(said, dict) else {"items": said}
+
+
+def _wait_or_fail(answer: httpx.Response, deadline: float) -> None:
+    """Wait until the request may be sent again. Raises Failed when it may not, or not in time."""
+    wait = _wait(answer)
+    if wait is None or time.monotonic() + wait > deadline:
+        raise failure(answer)
+    time.sleep(wait)
 
 
 def _wait(answer: httpx.Response) -> float | None:

@@ -17,10 +17,12 @@ import httpx
 from services.broker import PortTaken, free_port, require_free
 from services.cli.client import AUTOMATION, BASE, Client, Json, connect
 from services.cli.environment import Access, admin_token, api_url, start_settings
+from services.cli.live import FINAL
 from services.cli.output import Failed, as_json, cell, emit, note, say, table
 from services.cli.progress import Progress, clock, following
-from services.cli.run import FINAL, estimate_line, finish, result_text
+from services.cli.run import finish
 from services.cli.seed import seed
+from services.cli.shown import estimate_line, result_text
 from services.cli.up import supervisor_of
 from services.settings import Settings
 from services.supervisor import (

@@ -4,15 +4,17 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.cli.output import Code, Failed
+from services.own_files import known, known_or_made
+from services.places import secrets_key_file
 from services.settings import Settings
 
 PREFIX = "SEPTET_"
@@ -90,27 +92,24 @@ def api_url(settings: Settings, access: Access) -> str:
 def known_admin_token(settings: Settings) -> str | None:
     """Return the admin token: the setting's, else the one in the data folder, else none."""
     given = settings.admin_token.get_secret_value() if settings.admin_token else ""
-    if given:
-        return given
-    with suppress(OSError):
-        return _token_file(settings).read_text(encoding="ascii").strip() or None
-    return None
+    return given or known(_token_file(settings))
 
 
 def admin_token(settings: Settings) -> str:
     """Return the admin token; where there is none yet, make one that only this user can read."""
-    known = known_admin_token(settings)
-    if known is not None:
-        return known
-    path = _token_file(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_urlsafe(32))
-    with suppress(FileExistsError):  # of two processes that start at once, one wins
-        os.link(draft, path)
-    draft.unlink()
-    return path.read_text(encoding="ascii").strip()
+    token = known_admin_token(settings)
+    return token or known_or_made(_token_file(settings), lambda: secrets.token_urlsafe(32))
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Return what must never be read in a log, also what lies in the data folder."""
+    given = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    users = [one.partition("://")[2].rpartition("@")[0] for one in given]
+    passwords = [user.partition(":")[2] for user in users]
+    keys = [part.strip() for part in settings.secrets_key.get_secret_value().split(",")]
+    made = (known_admin_token(settings), known(secrets_key_file(settings)))
+    found = (*given, *passwords, *map(unquote, passwords), *keys, *made)
+    return [one for one in found if one]
 
 
 def inherited(**chosen: str) -> Mapping[str, str]:

@@ -4,14 +4,14 @@ import asyncio
 import logging
 
 from events.topics import Record
-from services.cli.output import Failed
+from services.cli.output import Code, Failed
 from services.places import broker_of
 from services.settings import Settings
 
 
 def records_of(settings: Settings, topic: str) -> list[Record]:
     """Return every record that the topic has now. Raises Failed when no broker answers."""
-    from events.kafka import LOST, read_all
+    from events.kafka import LOST, Misconfigured, read_all
 
     _quiet()
 
@@ -20,6 +20,8 @@ def records_of(settings: Settings, topic: str) -> list[Record]:
 
     try:
         return asyncio.run(all_of_them())
+    except Misconfigured as error:
+        raise Failed(str(error), Code.USAGE) from error
     except LOST as error:
         raise nobody(settings) from error
 

@@ -4,7 +4,17 @@ from typing import Annotated
 
 import typer
 
-from services.cli import account, audit, dead_letters, keywords, projections, run, site
+from services.cli import (
+    account,
+    audit,
+    config,
+    content,
+    dead_letters,
+    keywords,
+    projections,
+    run,
+    site,
+)
 from services.cli.output import (
     OPERATE,
     PIPELINE,
@@ -51,7 +61,9 @@ for noun, panel, verbs in (
     ("account", START_HERE, account.app),
     ("site", START_HERE, site.app),
     ("keywords", PIPELINE, keywords.app),
+    ("config", PIPELINE, config.app),
     ("run", PIPELINE, run.app),
+    ("content", PIPELINE, content.app),
     ("audit", OPERATE, audit.app),
     ("projections", OPERATE, projections.app),
     ("dead-letters", OPERATE, dead_letters.app),

@@ -1,4 +1,4 @@
-"""A run's progress: live bars where a terminal looks on, a line per change where none does."""
+"""A run's progress: bars where a terminal looks on, else a line per change, or JSON per event."""
 
 import time
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.client import Json
-from services.cli.output import note, say
+from services.cli.output import emit, note, say
+from services.cli.shown import count
 from services.logs import printable
 
 MARKS = {"pending": "·", "running": "●", "completed": "✓", "partial": "!"}
@@ -23,7 +24,11 @@ class Progress(Protocol):
     """Whoever shows a run as it goes."""
 
     def show(self, run: Json, eta: float | None) -> None:
-        """Show the run as it is now; `eta` is the seconds left, none when unknown."""
+        """Show the run as it is now; `eta` is its stage's seconds left, none when unknown."""
+        ...
+
+    def heard(self, event: Json) -> None:
+        """Take an event of the run's history; each comes once."""
         ...
 
     def tell(self, line: str) -> None:
@@ -38,8 +43,21 @@ def following() -> Iterator[Progress]:
     if not console.is_terminal:
         yield Lines()
         return
-    with Live(console=console, refresh_per_second=8) as live:
+    with Live(console=console, refresh_per_second=4) as live:
         yield Bars(live)
+
+
+class EventLines:
+    """Each event as a line of JSON."""
+
+    def show(self, run: Json, eta: float | None) -> None:
+        del run, eta
+
+    def heard(self, event: Json) -> None:
+        emit(event, "")
+
+    def tell(self, line: str) -> None:
+        note(line)
 
 
 class Lines:
@@ -54,7 +72,10 @@ class Lines:
         for stage in run["stages"]:
             if stage["status"] != "pending":
                 self._changed(f"{stage['stage']} {stage['name']}", stage["status"], amounts(stage))
-        self._changed("run", run["status"], f"{run['total_credits_used']} credits")
+        self._changed("run", run["status"], count(run["total_credits_used"], "credit"))
+
+    def heard(self, event: Json) -> None:
+        del event
 
     def tell(self, line: str) -> None:
         note(line)
@@ -67,18 +88,33 @@ class Lines:
 
 
 class Bars:
-    """A bar a stage, and a line of sums below."""
+    """A bar a stage, and a line of sums below, in which time goes on by itself."""
 
     def __init__(self, live: Live) -> None:
         self.live = live
         self.began = time.monotonic()
+        self.run: Json | None = None
+        self.eta: float | None = None
+        self.told_at = self.began
+        live.update(self)
 
     def show(self, run: Json, eta: float | None) -> None:
-        elapsed = time.monotonic() - self.began
-        left = f"left about {clock(eta)}" if eta else ""
-        sums = f"credits {run['total_credits_used']}   elapsed {clock(elapsed)}   {left}"
+        self.run, self.eta, self.told_at = run, eta, time.monotonic()
+        self.live.refresh()
+
+    def heard(self, event: Json) -> None:
+        del event
+
+    def __rich__(self) -> Group:
+        """Return what is to be seen at this moment."""
+        if self.run is None:
+            return Group()
+        now, run = time.monotonic(), self.run
+        left = 0.0 if self.eta is None else self.eta - (now - self.told_at)
+        stage = f"stage {run['current_stage']} about {clock(left)} more" if left >= 1 else ""
+        sums = f"credits {run['total_credits_used']}   elapsed {clock(now - self.began)}   {stage}"
         state = Text(f"{run['status']}   ", style=STYLES.get(run["status"], "bold"))
-        self.live.update(Group(bars(run), state.append(sums, style="default")))
+        return Group(bars(run), state.append(sums, style="default"))
 
     def tell(self, line: str) -> None:
         self.live.console.print(Text(printable(line)))
@@ -111,7 +147,8 @@ def bars(run: Json) -> Table:
 def amounts(stage: Json) -> str:
     """Return a stage's items and credits in words."""
     failed = f", {stage['items_failed']} failed" if stage["items_failed"] else ""
-    return f"{stage['items_done']}/{stage['items_total']}{failed}, {stage['credits_used']} credits"
+    used = count(stage["credits_used"], "credit")
+    return f"{stage['items_done']}/{stage['items_total']}{failed}, {used}"
 
 
 def clock(seconds: float) -> str:

@@ -1,61 +1,88 @@
-"""`septet run`: start a run, watch it, steer it, read its log."""
+"""`septet run`: what one would cost, start it, watch it, steer it, read its log."""
 
-import time
-from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from services.cli.client import AUTOMATION, Client, Json, sign_in
-from services.cli.output import (
-    Failed,
-    as_json,
-    cell,
-    command,
-    emit,
-    facts,
-    group,
-    local,
-    needed,
-    say,
-    table,
+from services.cli.output import Failed, as_json, command, emit, group, local, needed, say, table
+from services.cli.shown import (
+    change_text,
+    estimate_line,
+    estimate_text,
+    log_text,
+    run_text,
+    why_text,
 )
-from services.cli.progress import following
 
-app = group("Runs: start one, watch it, pause, resume, cancel, read its log.")
+app = group("Runs: estimate, start, watch, retry, pause, resume, cancel, logs, and why none began.")
 
-LOOK_EVERY = 0.25
-FINAL = frozenset({"completed", "failed", "cancelled"})
+
+class Level(StrEnum):
+    """How much a line of the log matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 Run = Annotated[str | None, typer.Argument(help="Run id")]
 Site = Annotated[str | None, typer.Option(help="Site id, for its current run")]
+TheSite = Annotated[str, typer.Option(help="Site id")]
+Watch = Annotated[bool, typer.Option("--watch", help="Follow the run to its end")]
+Note = Annotated[str | None, typer.Option(help="Why, for whoever reads the run's history")]
 
 
 @command(app, "start")
-def start(
-    site: Annotated[str, typer.Option(help="Site id")],
-    *,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the run to its end")] = False,
-) -> None:
+def start(site: TheSite, *, watch: Watch = False) -> None:
     """Start a run now. Refused while one is active, without credits, or with nothing to do."""
     client = sign_in("account")
     if not as_json():
         say(estimate_line(client.get(f"{AUTOMATION}/estimate", site_id=site)))
-    started = client.post(f"{AUTOMATION}/run_now", site_id=site)
-    emit(started, f"{started['run_id']} {started['status']}")
-    if watch:
-        finish(follow(client, started["run_id"]))
+    _begun(client, client.post(f"{AUTOMATION}/run_now", site_id=site), watch=watch)
+
+
+@command(app, "retry")
+def retry(
+    run: Annotated[str, typer.Argument(help="Id of the run in which items failed")],
+    *,
+    watch: Watch = False,
+) -> None:
+    """Start a run over exactly what failed in another run, after showing what it will cost."""
+    client = sign_in("account")
+    if not as_json():
+        site = client.get(f"{AUTOMATION}/run", run_id=run)["site_id"]
+        query = {"site_id": site, "retry_of": run}
+        say(estimate_line(client.get(f"{AUTOMATION}/estimate", **query)))
+    _begun(client, client.post(f"{AUTOMATION}/retry_failed", run_id=run), watch=watch)
+
+
+@command(app, "estimate")
+def estimate(
+    site: TheSite,
+    retry_of: Annotated[
+        str | None, typer.Option(help="Run id; what failed in it instead of what waits")
+    ] = None,
+) -> None:
+    """Show what a run would cost now, stage by stage, and what that assumes."""
+    query = {"site_id": site, "retry_of": retry_of}
+    found = sign_in("account").get(f"{AUTOMATION}/estimate", **query)
+    emit(found, estimate_text(found))
 
 
 @command(app, "watch")
 def watch(run: Run = None, site: Site = None) -> None:
     """Follow a run to its end. With JSON: one event a line. Exit code 1 unless it completes."""
+    from services.cli.live import follow
+
     client = sign_in("account")
     finish(follow(client, chosen(client, run, site)))
 
 
 @command(app, "list")
 def show_all(
-    site: Annotated[str, typer.Option(help="Site id")],
+    site: TheSite,
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many")] = 20,
     cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before")] = None,
 ) -> None:
@@ -73,7 +100,9 @@ def show_all(
         for run in found["runs"]
     ]
     heads = ("run", "status", "trigger", "started", "credits")
-    emit(found, table(heads, rows) if rows else "No runs yet. Start one with septet run start")
+    more = f"\nMore with --cursor {found['next_cursor']}" if found["next_cursor"] else ""
+    none = "No runs yet. Start one with septet run start"
+    emit(found, table(heads, rows) + more if rows else none)
 
 
 @command(app, "show")
@@ -85,21 +114,21 @@ def show(run: Run = None, site: Site = None) -> None:
 
 
 @command(app, "pause")
-def pause(run: Run = None, site: Site = None) -> None:
+def pause(run: Run = None, site: Site = None, note: Note = None) -> None:
     """Ask for no further batch until the run is resumed."""
-    _change("pause", run, site)
+    _change("pause", run, site, note)
 
 
 @command(app, "resume")
-def resume(run: Run = None, site: Site = None) -> None:
+def resume(run: Run = None, site: Site = None, note: Note = None) -> None:
     """Go on with exactly the items that are not done."""
-    _change("resume", run, site)
+    _change("resume", run, site, note)
 
 
 @command(app, "cancel")
-def cancel(run: Run = None, site: Site = None) -> None:
+def cancel(run: Run = None, site: Site = None, note: Note = None) -> None:
     """End a run; what is finished stays."""
-    _change("cancel", run, site)
+    _change("cancel", run, site, note)
 
 
 @command(app, "logs")
@@ -107,16 +136,36 @@ def logs(
     run: Run = None,
     site: Site = None,
     lines: Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest")] = 100,
+    level: Annotated[Level, typer.Option(help="This level and those above")] = Level.INFO,
+    stage: Annotated[int | None, typer.Option(min=1, max=7, help="Only this stage")] = None,
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with new lines until the run has ended")
+    ] = False,
 ) -> None:
-    """Print a run's log, oldest line first."""
+    """Print a run's log, oldest line first. With --follow and JSON: one object a line."""
     client = sign_in("account")
-    found = client.get(f"{AUTOMATION}/logs", run_id=chosen(client, run, site), lines=lines)
-    text = "\n".join(
-        f"{local(line['at'])}  {str(line['level']).upper():<7}  "
-        f"{'-' if line['stage'] is None else line['stage']}  {cell(line['message'])}"
-        for line in found["lines"]
-    )
-    emit(found, text or "No lines yet.")
+    run_id = chosen(client, run, site)
+    only: dict[str, str | int | None] = {"level": level.value, "stage": stage}
+    if follow:
+        from services.cli.live import log_lines
+
+        for line in log_lines(client, run_id, lines, **only):
+            emit(line, log_text(line))
+        return
+    found = client.get(f"{AUTOMATION}/logs", run_id=run_id, lines=lines, **only)
+    emit(found, "\n".join(map(log_text, found["lines"])) or "No such lines yet.")
+
+
+@command(app, "why")
+def why(
+    site: TheSite,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, the newest")] = 20,
+) -> None:
+    """Show why runs of a site were not started: which rule said no, and with which numbers."""
+    found = sign_in("account").get(f"{AUTOMATION}/why", site_id=site, limit=limit)
+    refusals = found["refusals"]
+    emit(found, why_text(refusals) if refusals else "No run of this site was refused or skipped.")
 
 
 def chosen(client: Client, run: str | None, site: str | None) -> str:
@@ -131,43 +180,6 @@ def chosen(client: Client, run: str | None, site: str | None) -> str:
     return str(current["run_id"])
 
 
-def estimate_line(estimate: Json) -> str:
-    """Return whether the account can pay for a run, in one line."""
-    short = estimate["required_credits"] - estimate["available_credits"]
-    return (
-        f"estimate {estimate['estimated_credits']}, required {estimate['required_credits']}, "
-        f"available {estimate['available_credits']}: "
-        f"{'enough' if estimate['sufficient'] else f'{short} short'}"
-    )
-
-
-def follow(client: Client, run_id: str) -> Json:
-    """Show a run's progress until its end and return it as it was then."""
-    if as_json():
-        return _print_events(client, run_id)
-    with following() as progress:
-        for run in looks(client, run_id):
-            progress.show(run, _eta(client, run))
-    return run
-
-
-def looks(client: Client, run_id: str) -> Iterator[Json]:
-    """Yield the run again and again; the last one is final."""
-    while True:
-        run = client.get(f"{AUTOMATION}/run", run_id=run_id)
-        yield run
-        if run["status"] in FINAL:
-            return
-        time.sleep(LOOK_EVERY)
-
-
-def events(client: Client, run_id: str, after: str | int | None = None) -> Iterator[Json]:
-    """Yield the run's events from there on, as far as there are any."""
-    while page := client.get(f"{AUTOMATION}/events", run_id=run_id, after=after)["events"]:
-        yield from page
-        after = page[-1]["position"]
-
-
 def finish(run: Json) -> None:
     """Raise Failed unless the run was completed."""
     if run["status"] != "completed":
@@ -176,65 +188,16 @@ def finish(run: Json) -> None:
         raise Failed(f"{run['run_id']} {run['status']}{why}", problem=problem)
 
 
-def run_text(run: Json) -> str:
-    """Return a run as a person reads it: its facts, then a line a stage."""
-    shown = {
-        "run": run["run_id"],
-        "site": run["site_id"],
-        "status": run["status"],
-        "trigger": run["trigger_type"],
-        "started": local(run["started_at"]),
-        "completed": local(run["completed_at"] or run["cancelled_at"]),
-        "credits used": run["total_credits_used"],
-        "credits held": run["held_credits"],
-        "in flight": run["batches_in_flight"],
-        "error": run["error_message"],
-    }
-    heads = ("", "stage", "status", "items", "done", "failed", "credits", "result")
-    rows = [
-        (
-            stage["stage"],
-            stage["name"],
-            stage["status"],
-            stage["items_total"],
-            stage["items_done"],
-            stage["items_failed"],
-            stage["credits_used"],
-            result_text(stage),
-        )
-        for stage in run["stages"]
-    ]
-    return f"{facts(shown)}\n\n{table(heads, rows)}"
+def _begun(client: Client, started: Json, *, watch: bool) -> None:
+    from services.cli.live import follow
+
+    emit(started, f"{started['run_id']} {started['status']}")
+    if watch:
+        finish(follow(client, started["run_id"]))
 
 
-def result_text(stage: Json) -> str:
-    """Return a stage's counts in words."""
-    counts = stage["result"] or {}
-    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items()) or "-"
-
-
-def _change(verb: str, run: str | None, site: str | None) -> None:
+def _change(verb: str, run: str | None, site: str | None, note: str | None) -> None:
     client = sign_in("account")
-    changed = client.post(f"{AUTOMATION}/{verb}", run_id=chosen(client, run, site))
-    flying = changed["batches_in_flight"]
-    rest = f", {flying} batches in flight may still be done" if flying else ""
-    emit(changed, f"{changed['run_id']} {changed['status']}{rest}")
-
-
-def _print_events(client: Client, run_id: str) -> Json:
-    after: int | None = None
-    while True:
-        run = client.get(f"{AUTOMATION}/run", run_id=run_id)
-        for event in events(client, run_id, after):
-            emit(event, "")
-            after = event["position"]
-        if run["status"] in FINAL:
-            return run
-        time.sleep(LOOK_EVERY)
-
-
-def _eta(client: Client, run: Json) -> float | None:
-    if run["status"] != "running":
-        return None
-    query = {"site_id": run["site_id"], "run_id": run["run_id"]}
-    return client.get(f"{AUTOMATION}/current_processing", **query)["eta_seconds"]  # type: ignore[no-any-return]
+    body = None if note is None else {"note": note}
+    changed = client.post(f"{AUTOMATION}/{verb}", body, run_id=chosen(client, run, site))
+    emit(changed, change_text(changed))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from events.topics import Placed
 from services.cli.output import Failed
 from services.settings import Settings
 
@@ -15,8 +14,12 @@ def answering(settings: Settings) -> Iterator[None]:
     import sqlalchemy as sa
     from eventsourcing.persistence import PersistenceError
 
+    from services.orchestrator.store import StoreIsNewer
+
     try:
         yield
+    except StoreIsNewer as error:
+        raise Failed(str(error)) from error
     except (PersistenceError, sa.exc.DBAPIError, psycopg.Error) as error:
         url = settings.database_url.get_secret_value()
         where = (
@@ -29,12 +32,12 @@ def answering(settings: Settings) -> Iterator[None]:
         ) from error
 
 
-def opened(settings: Settings) -> Iterator[Placed]:
-    """Yield every published event of the store."""
+def is_empty(settings: Settings) -> bool:
+    """Tell whether nothing is stored yet."""
     from services.orchestrator.store import open_store
 
     store = open_store(settings)
     try:
-        yield from store.placed()
+        return store.newest() == 0
     finally:
         store.close()

@@ -139,9 +139,9 @@ def _announce(settings: Settings, running: Supervisor) -> None:
 
 
 async def _seed(settings: Settings, token: str) -> None:
-    from services.cli.stores import opened
+    from services.cli.stores import is_empty
 
-    if next(opened(settings), None) is not None:
+    if not is_empty(settings):
         note("the store is not empty, so no sample data was put into it")
         return
     made = await asyncio.to_thread(seed_demo, settings, token)

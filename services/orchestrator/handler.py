@@ -4,26 +4,37 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from events.commands import RunRequested
 from events.envelope import Envelope
 from events.ids import run_id_of
-from events.message import StreamKind
+from events.message import Message, StreamKind
+from events.prices import LOCAL, Models
 from events.receipts import MessageRefused
+from events.topics import is_published
 from services.clock import Clock
 from services.orchestrator.rules.decide import decide
 from services.orchestrator.rules.evolve import evolve_account, evolve_run, evolve_site
 from services.orchestrator.rules.state import Account, Run, Site, State
-from services.orchestrator.store import Recorded, StaleWriter, Store
+from services.orchestrator.store import Recorded, StaleWriter, Store, StoreIsNewer
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 8
+NOT_ITS_FAULT = (OSError, StoreIsNewer)  # the store cannot be used: the message keeps its chance
 REMEMBERED = 20_000  # streams whose last state is kept; the least recently used go first
+
+
+class KnownBug(Exception):
+    """A message comes again that hit a bug before: it has its outcome, and its dead letter."""
+
+
+def _raise_known_bug(receipt: Message) -> None:
+    if isinstance(receipt, MessageRefused) and receipt.code == "internal_error":
+        raise KnownBug("this message hit an error of ours before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,10 @@ def streams_of(received: Envelope) -> dict[StreamKind, str]:
     return streams
 
 
+def _each_once(received: Sequence[Envelope]) -> Iterable[Envelope]:
+    return {one.id: one for one in received}.values()
+
+
 class Handler:
     """Gives every message its one outcome, whatever is redelivered, retried or raced.
 
@@ -86,29 +101,33 @@ class Handler:
     a failed append would have changed is dropped with it.
     """
 
-    def __init__(self, store: Store, now: Clock, batch_timeout: int) -> None:
+    def __init__(
+        self, store: Store, now: Clock, batch_timeout: int, models: Models = LOCAL
+    ) -> None:
         self._store, self._now, self._batch_timeout = store, now, batch_timeout
+        self._models = models
         self._seen: OrderedDict[str, Seen] = OrderedDict()
 
     def handle(self, received: Sequence[Envelope]) -> list[tuple[Envelope, Exception]]:
-        """Handle the messages in order; return those that hit a bug of ours, which have a receipt.
+        """Handle the messages in order; return those that hit a bug of ours, now or before.
 
         All go into one append. When a writer was faster or one of them fails, nothing was written
-        and each is handled alone. Raises what the store raises when it is away.
+        and each is handled alone. What hit a bug just now has no outcome until `give_up`. Raises
+        what the store raises when it is away, and StoreIsNewer.
         """
         try:
             self._together(received)
-        except OSError:
+        except NOT_ITS_FAULT:
             raise
         except Exception as error:  # noqa: BLE001  # whose fault it is shows when each goes alone
             logger.info("handling one by one", extra={"reason": type(error).__name__})
-            return [bug for one in received for bug in self._alone(one)]
+            return [bug for one in _each_once(received) for bug in self._alone(one)]
         return []
 
     def _together(self, received: Sequence[Envelope]) -> None:
         view = dict[str, Seen]()
         new: list[Recorded] = []
-        for envelope in {one.id: one for one in received}.values():
+        for envelope in _each_once(received):
             new += self._decide(envelope, view, fresh=False)
         self._require_current(view, {one.originator_id for one in new})
         self._store.append(new)
@@ -127,17 +146,19 @@ class Handler:
     def _alone(self, received: Envelope) -> list[tuple[Envelope, Exception]]:
         try:
             self._with_retries(received)
-        except OSError:
+        except NOT_ITS_FAULT:
             raise
+        except KnownBug as error:
+            return [(received, error)]
         except Exception as error:
             logger.exception("a message hit a bug", extra={"message_id": received.id})
-            self._give_up(received)
             return [(received, error)]
         return []
 
     def _with_retries(self, received: Envelope) -> None:
         for attempt in range(ATTEMPTS):
-            if self._store.read(receipt_stream(received.id)):
+            for known in self._store.read(receipt_stream(received.id)):
+                _raise_known_bug(known.envelope.message)
                 return  # it has its receipt: one outcome, however often a message comes
             view = dict[str, Seen]()
             new = self._decide(received, view, fresh=True)
@@ -151,12 +172,22 @@ class Handler:
             return
         raise TimeoutError(f"{received.id} kept losing its race")
 
-    def _give_up(self, received: Envelope) -> None:
+    def give_up(self, received: Envelope) -> None:
+        """Refuse a message that hit a bug, when its dead letter is safe: so none is ever lost.
+
+        Raises what the store raises when it is away.
+        """
         detail = "This hit an error of ours; it has been set aside for the operators."
         refused = MessageRefused(kind=received.message.TYPE, code="internal_error", detail=detail)
         envelope = received.reply(refused, 0, self._now())
-        with suppress(StaleWriter):  # another orchestrator has just given the outcome
+        try:
             self._store.append([Recorded(receipt_stream(received.id), 1, envelope)])
+        except StaleWriter:
+            return  # another orchestrator has just given the outcome
+        except OSError:
+            raise
+        except Exception:  # a message that cannot even be refused must not come again for ever
+            logger.exception("a message has no receipt", extra={"message_id": received.id})
 
     def _decide(self, received: Envelope, view: dict[str, Seen], *, fresh: bool) -> list[Recorded]:
         """Return what to append, and enter the states after it into the view."""
@@ -172,13 +203,16 @@ class Handler:
         state = State(
             now=at,
             batch_timeout=self._batch_timeout,
+            models=self._models,
             is_foreign=any(one.is_foreign_to(received, kind) for kind, one in seen.items()),
             **{kind: one.state for kind, one in seen.items()},
         )
         new: list[Recorded] = []
-        for number, event in enumerate(decide(state, received.message)):
+        events = decide(state, received.message)
+        shown = max((n for n, event in enumerate(events) if is_published(event)), default=0)
+        for number, event in enumerate(events):
             stream = streams[event.STREAM]
-            envelope = received.reply(event, number, at)
+            envelope = received.reply(event, number, at, more=number < shown)
             before = seen.get(event.STREAM)
             version = before.version + 1 if before else 1
             new.append(Recorded(stream, version, envelope))

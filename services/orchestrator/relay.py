@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from events.kafka import (
     LOST,
@@ -15,8 +16,9 @@ from events.kafka import (
     OtherBroker,
     epoch_of,
 )
-from events.topics import published
-from services.orchestrator.store import Store
+from events.topics import Record, published
+from services.orchestrator.chain import Chain
+from services.orchestrator.store import Store, Stored
 
 logger = logging.getLogger(__name__)
 
@@ -30,21 +32,21 @@ class Relay:
 
     The position is saved only after every acknowledgement and a look at who gave it, so a broker
     that came back empty under an open connection is noticed before anything is taken for sent.
+
+    As it reads the store in its order, it continues the chain of every key, and each public record
+    carries its head. Events that are published again are compared with what was recorded of them.
     """
 
     def __init__(
         self,
         store: Store,
+        chain: Chain,
         broker: Broker,
         appended: asyncio.Event,
         new_id: Callable[[str], str],
     ) -> None:
-        self._store, self._broker, self._appended, self._new_id = (
-            store,
-            broker,
-            appended,
-            new_id,
-        )
+        self._store, self._chain, self._broker = store, chain, broker
+        self._appended, self._new_id = appended, new_id
 
     async def run(self, stop: asyncio.Event, connected: Callable[[], None]) -> None:
         """Relay until `stop`. Raises WrongTopic when a topic is not ours to use."""
@@ -68,6 +70,7 @@ class Relay:
             reader = f"relay:{await epoch_of(self._broker, self._new_id('epoch'))}"
             await producer.start()
             position = await asyncio.to_thread(self._store.position_of, reader)
+            await self._link_up_to(position, stop)
             logger.info("relay connected", extra={"reader": reader, "position": position})
             connected()
             await self._relay(admin, producer, cluster, reader, position, stop)
@@ -89,22 +92,39 @@ class Relay:
             self._appended.clear()
             page = await asyncio.to_thread(self._store.page, position)
             if page:
-                records = [
-                    record
-                    for stored in page
-                    for record in published(stored.placed, stored.name, stored.body)
-                ]
-                await producer.send(records)
+                await producer.send(await asyncio.to_thread(self._records, page, position))
                 position = page[-1].placed.position
             if time.monotonic() - checked_at >= CHECK_EVERY:
-                if await admin.cluster() != cluster:
-                    raise OtherBroker("another broker answers at this address")
+                await admin.require_same(cluster)
                 if position > saved:
                     await asyncio.to_thread(self._store.track, reader, position)
                     saved = position
                 checked_at = time.monotonic()
             if not page:
                 await self._wait()
+
+    async def _link_up_to(self, position: int, stop: asyncio.Event) -> None:
+        """Link what was published before there was a chain, or before a power cut took its end."""
+        reached = await asyncio.to_thread(self._chain.begin)
+        while reached < position and not stop.is_set():
+            page = await asyncio.to_thread(self._store.page, reached)
+            if not page:  # the store has lost its end; what takes its place will not agree
+                break
+            await asyncio.to_thread(self._chain.extend, page, reached)
+            reached = page[-1].placed.position
+        await asyncio.to_thread(self._chain.begin)
+
+    def _records(self, page: Sequence[Stored], after: int) -> list[Record]:
+        heads = self._chain.extend(page, after)
+        return [
+            record
+            for stored in page
+            for record in published(
+                replace(stored.placed, head=heads.get(stored.placed.position)),
+                stored.name,
+                stored.body,
+            )
+        ]
 
     async def _wait(self) -> None:
         try:

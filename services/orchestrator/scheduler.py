@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -34,21 +36,23 @@ def command_of_timer(row: TimerRow, at: datetime) -> Envelope:
         message = BatchTimedOut(stage=row.stage, batch_id=row.batch_id, attempt=row.attempt)
     else:
         message = TimerElapsed(timer_id=row.timer_id)
-    return _command(
-        derive("cmd", "timer", row.timer_id),
-        row.account_id,
-        row.site_id,
-        row.run_id,
-        at,
-        message,
-    )
+    id_ = derive("cmd", "timer", row.timer_id)
+    return _command(id_, row.account_id, row.site_id, row.run_id, at, message, "system")
 
 
 def command_of_slot(due: DueSchedule, at: datetime) -> Envelope:
-    """Return the command that starts a scheduled run; one per site and slot."""
-    id_ = derive("cmd", "schedule", due.site_id, due.slot.isoformat())
+    """Return the command that starts a scheduled run: one per site and slot, whoever sends it.
+
+    A command has one outcome for ever. Should that have left the slot unanswered (a bug of ours,
+    a clock that was ahead), another asks when it is 1, 2, 4, 8, … minutes late, after two hours
+    each hour; a slot that has been answered is not due, so nothing starts twice.
+    """
+    late, hour = at - due.slot, timedelta(hours=1)
+    asked = (late // timedelta(minutes=1)).bit_length() + max(0, late // hour - 1)
+    id_ = derive("cmd", "schedule", due.site_id, due.slot.isoformat(), asked)
     message = RunRequested(trigger_type="scheduled", slot=due.slot)
-    return _command(id_, due.account_id, due.site_id, run_id_of(id_), at, message)
+    run_id = run_id_of(id_)
+    return _command(id_, due.account_id, due.site_id, run_id, at, message, "scheduler")
 
 
 def _command(
@@ -58,6 +62,7 @@ def _command(
     run_id: str,
     at: datetime,
     message: TimerElapsed | BatchTimedOut | RunRequested,
+    actor: str,
 ) -> Envelope:
     return Envelope(
         id=id_,
@@ -66,9 +71,37 @@ def _command(
         run_id=run_id,
         at=at,
         cause=id_,
-        actor="scheduler",
+        actor=actor,
         message=message,
     )
+
+
+class Waits:
+    """Tells which timers have waited long enough, whatever the clocks of two machines say.
+
+    A timer that was not there at the last look is not older than that look, so no clock can make
+    it so. Only what is there at the first look is judged by the time of day, and never waits for
+    longer than it was set to. `elapsed` are seconds of a clock that nobody sets.
+    """
+
+    def __init__(self) -> None:
+        self._ends: dict[str, float] = {}
+        self._looked = -math.inf
+
+    def over(self, rows: Sequence[TimerRow], at: datetime, elapsed: float) -> list[TimerRow]:
+        """Return those of all present timers that are over."""
+        oldest, known, self._looked = elapsed - self._looked, self._ends, elapsed
+        self._ends = {
+            row.timer_id: known.get(row.timer_id, elapsed + _left(row, at, oldest)) for row in rows
+        }
+        return [row for row in rows if self._ends[row.timer_id] <= elapsed]
+
+
+def _left(row: TimerRow, at: datetime, oldest: float) -> float:
+    """Return how many seconds a timer that is at most so old has still to wait."""
+    whole = (row.due_at - row.set_at).total_seconds()
+    by_the_clock = (row.due_at - at).total_seconds()
+    return min(max(by_the_clock, whole - oldest), whole)
 
 
 class Scheduler:
@@ -77,28 +110,33 @@ class Scheduler:
     def __init__(self, engine: sa.Engine, publish: Publish) -> None:
         self._engine, self._publish = engine, publish
         self._sent: dict[str, datetime] = {}
+        self._waits = Waits()
 
-    async def look(self, at: datetime) -> int:
-        """Send the commands that are due at this time; return how many."""
-        commands = await asyncio.to_thread(self._due, at)
+    async def look(self, at: datetime, elapsed: float) -> int:
+        """Send the commands that are due at this time; return how many.
+
+        `elapsed` are the seconds of a clock that nobody sets.
+        """
+        commands = await asyncio.to_thread(self._due, at, elapsed)
         due = {command.id for command in commands}
         self._sent = {id_: sent for id_, sent in self._sent.items() if id_ in due}
-        fresh = [
-            one
-            for one in commands
-            if at - self._sent.get(one.id, datetime.min.replace(tzinfo=at.tzinfo)) >= SAY_AGAIN
-        ]
+        fresh = [one for one in commands if not self._has_just_sent(one.id, at)]
         for command in fresh:
             await self._publish(command_record(command))
             self._sent[command.id] = at
         return len(fresh)
 
-    def _due(self, at: datetime) -> Sequence[Envelope]:
+    def _has_just_sent(self, id_: str, at: datetime) -> bool:
+        sent = self._sent.get(id_)
+        return sent is not None and abs(at - sent) < SAY_AGAIN  # the clock may have gone back
+
+    def _due(self, at: datetime, elapsed: float) -> Sequence[Envelope]:
         with reading(self._engine) as tx:
-            return [
-                *(command_of_timer(row, at) for row in timers.due(tx, at)),
-                *(command_of_slot(slot, at) for slot in configs.due(tx, at)),
-            ]
+            waiting, slots = timers.waiting(tx), configs.due(tx, at)
+        return [
+            *(command_of_timer(row, at) for row in self._waits.over(waiting, at, elapsed)),
+            *(command_of_slot(slot, at) for slot in slots),
+        ]
 
 
 async def run(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -118,7 +156,7 @@ async def run(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]
 async def _look(scheduler: Scheduler, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     while not stop.is_set():
         try:
-            await scheduler.look(now())
+            await scheduler.look(now(), time.monotonic())
             ready()
         except (NothingSent, AnswerLost, sa.exc.OperationalError) as error:
             logger.warning("cannot look or send, trying again", extra={"error": repr(error)})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from eventsourcing.persistence import (
@@ -21,15 +21,18 @@ from eventsourcing.persistence import (
     StoredEvent,
     Tracking,
 )
+from psycopg.rows import tuple_row
 from psycopg.sql import SQL
 
-from events.envelope import Envelope, decode, encode
+from events.envelope import Envelope, UnknownMessage, decode, encode
 from events.message import wire_name
-from events.topics import Placed, is_published
+from events.topics import Placed, Written, is_published
 from services.places import MIGRATE_LOCK, RELAY_LOCK, STORE_LOCK, store_environment
 from services.settings import Settings
 
 PAGE = 500
+Raw = tuple[int, str, int, str, bytes]
+"""A row of the store: position, stream, version, wire name, bytes."""
 
 
 class StaleWriter(Exception):
@@ -38,6 +41,10 @@ class StaleWriter(Exception):
 
 class StoreAway(OSError):
     """The database cannot be reached or used now: no message's fault, so it is tried again."""
+
+
+class StoreIsNewer(Exception):
+    """A newer release has written an event that this one cannot read, so it must not decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,18 @@ def _reachable() -> Iterator[None]:
         raise StoreAway(str(error)) from error
 
 
+def _decoded(name: str, body: bytes) -> Envelope:
+    """Return a stored event. Raises StoreIsNewer: whoever went on would decide without it."""
+    try:
+        return decode(name, body)
+    except UnknownMessage as error:
+        raise _newer(name) from error
+
+
+def _newer(name: str) -> StoreIsNewer:
+    return StoreIsNewer(f"the store has {name}, which a newer release wrote: upgrade")
+
+
 class EnvelopeMapper(Mapper[str]):
     """Stores the very bytes that the relay publishes, under the wire name."""
 
@@ -85,7 +104,7 @@ class EnvelopeMapper(Mapper[str]):
         return Recorded(
             str(stored_event.originator_id),
             stored_event.originator_version,
-            decode(stored_event.topic, stored_event.state),
+            _decoded(stored_event.topic, stored_event.state),
         )
 
 
@@ -135,15 +154,61 @@ class Store:
 
     def page(self, after: int, limit: int = PAGE) -> list[Stored]:
         """Return the next events above a position, in store order; few when there are no more."""
+        return [_stored(notification) for notification in self._notifications(after, limit)]
+
+    def _notifications(self, after: int, limit: int) -> list[Notification]:
         with _reachable():
-            found = self.recorder.select_notifications(after, limit, inclusive_of_start=False)
-        return [_stored(notification) for notification in found]
+            return list(self.recorder.select_notifications(after, limit, inclusive_of_start=False))
 
     def placed(self, after: int = 0) -> Iterator[Placed]:
-        """Yield every published event above a position: what a projection is refolded from."""
+        """Yield every published event above a position, in store order. Raises StoreIsNewer."""
         for stored in self.stored(after):
             if is_published(stored.placed.envelope.message):
                 yield stored.placed
+
+    def written(self, after: int = 0) -> Iterator[Written]:
+        """Yield every event above a position, in store order, as it is stored: not decoded."""
+        while page := self.raw(after):
+            for position, _, _, name, body in page:
+                yield Written(position, name, body)
+            after = page[-1][0]
+
+    def raw(self, after: int = 0, limit: int = PAGE, about: str = "") -> list[Raw]:
+        """Return the next rows above a position as they lie there, in store order.
+
+        With `about`, only those whose bytes contain that id: the database looks, nobody decodes.
+        """
+        if about:
+            return self._rows("{at} > ? AND {find} > 0", "{at}", (after, about.encode()), limit)
+        return self._rows("{at} > ?", "{at}", (after,), limit)
+
+    def raw_stream(self, stream: str, after: int = 0, limit: int = PAGE) -> list[Raw]:
+        """Return a stream's next rows above a version as they lie there, in order."""
+        where = "originator_id = ? AND originator_version > ?"
+        return self._rows(where, "originator_version", (stream, after), limit)
+
+    def newest(self) -> int:
+        """Return the position of the newest event; 0 when nothing is stored."""
+        with _reachable():
+            return int(self.recorder.max_notification_id() or 0)
+
+    def _rows(self, where: str, order: str, given: tuple[Any, ...], limit: int) -> list[Raw]:
+        """Run a query of ours beside the library's, whose rows are objects that nobody needs."""
+        is_lite = "sqlite" in type(self.recorder).__module__
+        columns = "{at}, originator_id, originator_version, topic, state"
+        query = (
+            f"SELECT {columns} FROM stored_events WHERE {where} ORDER BY {order} LIMIT ?".format(
+                at="rowid" if is_lite else "notification_id",
+                find="instr(state, ?)" if is_lite else "position(?::bytea IN state)",
+            )
+        )
+        with _reachable(), self.recorder.datastore.transaction(commit=False) as cursor:
+            if is_lite:
+                cursor.sqlite_cursor.row_factory = None
+            else:
+                query, cursor.row_factory = query.replace("?", "%s"), tuple_row
+            cursor.execute(query, (*given, limit))
+            return cast(list[Raw], cursor.fetchall())
 
     def position_of(self, reader: str) -> int:
         """Return how far a reader has come; 0 for one that the store has not seen."""
@@ -158,7 +223,7 @@ class Store:
 
 
 def _stored(notification: Notification) -> Stored:
-    envelope = decode(notification.topic, notification.state)
+    envelope = _decoded(notification.topic, notification.state)
     return Stored(
         placed=Placed(notification.id, envelope),
         stream=str(notification.originator_id),

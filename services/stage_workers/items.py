@@ -3,12 +3,18 @@
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from events.brief import PLAIN, Brief
 from events.content import Intent
+from events.prices import LOCAL, Models
+from services.stage_workers.ai.model import Link
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one message asks for. `items` are ids; `prices` is the run's price version."""
+    """What one message asks for. `items` are ids; `prices` is the run's price version.
+
+    `seconds` is how long the batch may take; what is not done by then fails.
+    """
 
     account_id: str
     site_id: str
@@ -18,6 +24,9 @@ class Batch:
     items: tuple[str, ...]
     prices: int
     site_name: str = ""
+    models: Models = LOCAL
+    brief: Brief = PLAIN
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +59,26 @@ class IdeaItem:
 
 
 @dataclass(frozen=True, slots=True)
+class Revision:
+    """A draft that a reviewer sent back with a note; the body is Markdown, empty when erased."""
+
+    draft_id: str
+    slug: str
+    body: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskItem:
-    """A writing task with its idea; `related` are titles of the site's other content."""
+    """A writing task with its idea; `related` are the site's other articles.
+
+    With a `revision` its draft is there already, and is to be written anew.
+    """
 
     id: str
     idea: IdeaItem
-    related: tuple[str, ...] = ()
+    related: tuple[Link, ...] = ()
+    revision: Revision | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from events.envelope import Envelope
 from events.run import StageBatchRequested
 from projections import planner, runs, writer
 from projections.database import reading
+from services.stage_workers.ai.model import Link
 from services.stage_workers.catch_up import CatchUp
 from services.stage_workers.items import (
     Batch,
@@ -18,8 +19,10 @@ from services.stage_workers.items import (
     IdeaItem,
     KeywordItem,
     PromptItem,
+    Revision,
     TaskItem,
 )
+from services.stage_workers.quality.written import Neighbour, Neighbours
 
 CATCH_UP_WITHIN = 10.0  # seconds that a worker waits before it returns the batch
 
@@ -108,6 +111,15 @@ class Reader:
         rows = await self._rows(planner.keywords_of, batch.account_id, ids)
         return tuple(_keyword(row) for row in rows)
 
+    async def cluster_names(self, batch: Batch) -> dict[str, str]:
+        """Return the names of the site's clusters, by id."""
+
+        def read() -> dict[str, str]:
+            with reading(self._engine) as tx:
+                return planner.cluster_names(tx, batch.account_id, batch.site_id)
+
+        return await asyncio.to_thread(read)
+
     async def clusters(self, batch: Batch) -> tuple[ClusterItem, ...]:
         rows = await self._rows(planner.clusters_of, batch.account_id, batch.items)
         siblings = await self._titles(planner.idea_titles, batch)
@@ -129,10 +141,60 @@ class Reader:
     async def tasks(self, batch: Batch) -> tuple[TaskItem, ...]:
         rows = await self._rows(writer.tasks_of, batch.account_id, batch.items)
         ideas = await self._rows(planner.ideas_of, batch.account_id, [row.idea_id for row in rows])
-        related = await self._titles(writer.titles, batch)
+        related = await self._articles(batch)
+        revisions = await self._revisions(batch)
         return tuple(
-            TaskItem(row.id, _idea(idea), related) for row, idea in zip(rows, ideas, strict=True)
+            TaskItem(row.id, _idea(idea), related, revisions.get(row.id))
+            for row, idea in zip(rows, ideas, strict=True)
         )
+
+    async def _articles(self, batch: Batch) -> tuple[Link, ...]:
+        def read() -> tuple[Link, ...]:
+            with reading(self._engine) as tx:
+                found = writer.newest(tx, batch.account_id, batch.site_id)
+            return tuple(Link(title, f"/{slug}") for title, slug in found)
+
+        return await asyncio.to_thread(read)
+
+    async def neighbours(self, batch: Batch, shingles: Sequence[str]) -> Neighbours:
+        """Return the site's articles, and how many of these shingles each of them has."""
+
+        def read() -> Neighbours:
+            with reading(self._engine) as tx:
+                shared = writer.sharing(tx, batch.account_id, batch.site_id, shingles)
+                found = writer.articles(tx, batch.account_id, batch.site_id)
+            return Neighbours(
+                tuple(
+                    Neighbour(
+                        row.id,
+                        row.title,
+                        next(iter(row.keywords), ""),
+                        f"/{row.slug}",
+                        shared.get(row.id, 0),
+                    )
+                    for row in found
+                )
+            )
+
+        return await asyncio.to_thread(read)
+
+    async def _revisions(self, batch: Batch) -> dict[str, Revision]:
+        """Return what is to be written anew, by task."""
+
+        def read() -> Sequence[writer.Returned]:
+            with reading(self._engine) as tx:
+                return writer.returned(tx, batch.account_id, batch.items)
+
+        return {
+            row.task_id: Revision(row.id, row.slug, await self._text(row.body), row.note)
+            for row in await asyncio.to_thread(read)
+        }
+
+    async def _text(self, digest: str) -> str:
+        try:
+            return (await self._get(digest)).decode()
+        except LookupError:
+            return ""  # erased: the note and the idea are left to write from
 
     async def drafts(self, batch: Batch) -> tuple[DraftItem, ...]:
         rows = await self._rows(writer.drafts_of, batch.account_id, batch.items)

@@ -22,7 +22,9 @@ class MakeTasks:
         async def task_of(idea: IdeaItem) -> tuple[Task, ...]:
             return (to_task(idea, batch.run_id),)
 
-        return await each([(idea.id, idea) for idea in await self.read(batch)], task_of)
+        return await each(
+            [(idea.id, idea) for idea in await self.read(batch)], task_of, batch.seconds
+        )
 
 
 def to_task(idea: IdeaItem, run_id: str) -> Task:

@@ -1,15 +1,19 @@
 """Stage 6: image prompts to rendered images, by AI. Files are artifacts, facts have hashes."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
+
+import PIL.Image
 
 from events.content import AiCall, Image
 from events.ids import derive
-from services.stage_workers.ai.model import AnswerRejected, DrawImage, Picture, Provider
+from services.stage_workers.ai.model import AnswerRejected, DrawImage, Picture, ProviderOf
 from services.stage_workers.batch import Ask, Work, each
 from services.stage_workers.items import Batch, PromptItem, ReadItems
 
-TYPES = ("image/webp", "image/png", "image/jpeg")
+TYPES = {"WEBP": "image/webp", "PNG": "image/png", "JPEG": "image/jpeg"}
+LARGEST = 20_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -17,32 +21,41 @@ class RenderImages:
     """Asks for one image per prompt. `put` keeps bytes and returns their SHA-256 in hex."""
 
     read: ReadItems[PromptItem]
-    provider: Provider
+    provider: ProviderOf
     put: Callable[[bytes], Awaitable[str]]
 
     number = 6
 
     async def process(self, batch: Batch, calls: list[AiCall]) -> Work:
         """Return one image per prompt; an answer that is no image fails its prompt only."""
-        ask = Ask(self.provider, batch.prices, calls)
+        ask = await Ask.of(self.provider, batch, calls)
 
         async def image_of(prompt: PromptItem) -> tuple[Image, ...]:
             question = DrawImage(prompt.title, prompt.section, prompt.text, batch.site_name)
             picture = checked(await ask(question))
             return (to_image(picture, await self.put(picture.content), prompt, batch.run_id),)
 
-        return await each([(prompt.id, prompt) for prompt in await self.read(batch)], image_of)
+        prompts = [(prompt.id, prompt) for prompt in await self.read(batch)]
+        return await each(prompts, image_of, batch.seconds)
 
 
 def checked(picture: Picture) -> Picture:
-    """Return the picture. Raises AnswerRejected when it is empty, or no image that pages show."""
+    """Return the picture with the type and the size that its file has.
+
+    Raises AnswerRejected when it is empty or too large, or no image that pages show.
+    """
     if not picture.content:
         raise AnswerRejected("the image is empty")
-    if picture.media_type not in TYPES:
-        raise AnswerRejected(f"{picture.media_type or 'nothing'} is no image type for pages")
-    if picture.width < 1 or picture.height < 1:
-        raise AnswerRejected("the image has no size")
-    return picture
+    if len(picture.content) > LARGEST:
+        raise AnswerRejected(f"the image has {len(picture.content)} bytes, and may have {LARGEST}")
+    try:
+        with PIL.Image.open(BytesIO(picture.content)) as file:  # reads no more than the head
+            kind, (width, height) = file.format, file.size
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        raise AnswerRejected("the answer is no image that can be read") from error
+    if kind not in TYPES:
+        raise AnswerRejected(f"{kind} is no image type for pages")
+    return replace(picture, media_type=TYPES[kind], width=width, height=height)
 
 
 def to_image(picture: Picture, digest: str, prompt: PromptItem, run_id: str) -> Image:

@@ -9,11 +9,19 @@ from tests.api.world import Client, Tenant, World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
+def limits() -> dict[str, int]:
+    """Limit nothing; a test that is about limits says which."""
+    return {}
+
+
+@pytest.fixture
+def world(tmp_path: Path, limits: dict[str, int]) -> Iterator[World]:
+    world = World(tmp_path, **limits)
     yield world
     world.engine.dispose()
     world.pending.close()
+    world.key_uses.close()
+    world.vault.close()
 
 
 @pytest.fixture

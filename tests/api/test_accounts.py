@@ -68,6 +68,20 @@ def test_the_same_key_opens_one_account_and_gives_the_same_secret(world, client)
     assert len(world.sent) == 1
 
 
+def test_every_admin_endpoint_is_the_operators_alone(world, client, one):
+    ids = {"account_id": one.account_id, "key_id": one.key_id}
+    paths = {path: of for path, of in world.app.openapi()["paths"].items() if "/v1/admin/" in path}
+    before = len(world.sent)
+    for path, methods in paths.items():
+        for method in methods:
+            asked = (method.upper(), path.format(**ids))
+            mine, nobodys = client.ask(*asked, one.key), client.ask(*asked)
+            assert (mine.status_code, mine.json()["code"]) == (403, "forbidden"), path
+            assert (nobodys.status_code, nobodys.json()["code"]) == (401, "unauthenticated"), path
+    assert len(paths) >= 5
+    assert len(world.sent) == before
+
+
 @pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
 def test_roles_may_what_the_contract_says(client, one, role):
     issued = client.ask(

@@ -2,6 +2,7 @@
 
 from events import run as run_events
 from events import site as site_events
+from events.content import AiCall
 from events.ids import run_id_of
 from tests.api.world import refuse
 
@@ -28,6 +29,10 @@ def test_the_config_has_the_contracts_defaults_in_the_sites_zone(one):
         "between_stage_delay": 5,
         "max_items_per_stage": 500,
         "max_parallel_batches": 1,
+        "language": "en",
+        "brand_voice": "",
+        "audience": "",
+        "banned_words": [],
         "last_run_at": None,
         "next_run_at": None,
     }
@@ -38,8 +43,17 @@ def test_a_changed_config_comes_back_whole(world, one):
     answer = one.put(path, json={"stage_1_batch_size": 7})
     assert answer.status_code == 200
     assert answer.json()["stage_1_batch_size"] == 7
-    assert len(answer.json()) == 19
+    assert len(answer.json()) == 23
     assert world.sent[-1].message.changes.chosen() == {"stage_1_batch_size": 7}
+
+
+def test_one_bad_field_spoils_the_whole_change(one):
+    path = f"/automation/config?site_id={one.site_id}"
+    before = one.get(path).json()
+    changes = {"is_enabled": True, "stage_1_batch_size": 7, "timezone": "Mars/Base"}
+    answer = one.put(f"/automation/update_config?site_id={one.site_id}", json=changes)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert one.get(path).json() == before
 
 
 def test_run_now_answers_when_the_run_has_started(world, one):
@@ -111,6 +125,13 @@ def test_the_history_is_paged_newest_first(one):
     assert found == started[::-1]
 
 
+def test_a_page_of_the_history_has_twenty_runs(one):
+    for _ in range(21):
+        one.start_run()
+    page = one.get(f"/automation/history?site_id={one.site_id}").json()
+    assert (len(page["runs"]), page["next_cursor"] is None) == (20, False)
+
+
 def test_events_are_paged_until_empty(one):
     run = one.start_run()
     one.write_article()
@@ -133,9 +154,34 @@ def test_the_log_has_the_newest_lines_oldest_first(one):
     one.write_article()
     whole = one.get(f"/automation/logs?run_id={run}").json()
     assert whole["run_id"] == run
-    assert set(whole["lines"][0]) == {"at", "level", "stage", "message"}
+    assert set(whole["lines"][0]) == {"at", "level", "stage", "message", "position"}
     newest = one.get(f"/automation/logs?run_id={run}&lines=2").json()["lines"]
     assert newest == whole["lines"][-2:]
+
+
+def test_the_log_shows_a_hundred_lines_unless_asked_for_more(one):
+    run = one.start_run()
+    for number in range(120):
+        one.happen(run_events.RunPaused(note=f"pause {number}"))
+    shown = one.get(f"/automation/logs?run_id={run}").json()["lines"]
+    more = one.get(f"/automation/logs?run_id={run}&lines=1000").json()["lines"]
+    assert (len(shown), len(more)) == (100, 121)
+    assert more[-100:] == shown
+    assert shown[-1]["message"].endswith("pause 119")
+
+
+def test_a_failed_call_is_in_the_task_log_and_costs_nothing(one):
+    run = one.start_run()
+    calls = (
+        AiCall(function="write_article", model="m", status="failed", credits_used=0, error="Away"),
+        AiCall(function="write_article", model="m", status="failed", credits_used=2, error="Cut"),
+    )
+    failed = run_events.BatchFailed(
+        stage=4, batch_id="batch-1", attempt=1, error="Away", calls=calls
+    )
+    one.happen(failed)
+    items = one.get(f"/account/ai_tasks?run_id={run}").json()["items"]
+    assert [(item["status"], item["credits"]) for item in items] == [("failed", 2), ("failed", 0)]
 
 
 def test_the_estimate_is_the_sum_of_its_stages_and_a_fifth_more(one):
@@ -190,3 +236,13 @@ def test_why_names_the_rule_and_its_numbers(one):
     assert (found["rule"], found["code"]) == ("insufficient_credits",) * 2
     assert (found["numbers"], found["trigger_type"]) == ({"required_credits": 9}, "scheduled")
     assert found["slot"] is not None
+
+
+def test_a_site_has_a_head_over_its_history_that_moves_with_every_event(one):
+    first = one.get(f"/automation/audit_head?site_id={one.site_id}").json()
+    assert first["site_id"] == one.site_id
+    assert len(bytes.fromhex(first["head"])) == 32
+    one.put(f"/automation/update_config?site_id={one.site_id}", json={"stage_1_batch_size": 7})
+    second = one.get(f"/automation/audit_head?site_id={one.site_id}").json()
+    assert second["position"] > first["position"]
+    assert second["head"] != first["head"]

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from services.api.limits import read_json
+
 KEYWORDS = "/planner/keywords?site_id={site}"
 CONFIG = "/automation/update_config?site_id={site}"
 RUN_NOW = "/automation/run_now?site_id={site}"
@@ -53,6 +55,34 @@ def test_a_malformed_body_is_a_400_and_sends_nothing(world, one):
     assert len(world.sent) == before
 
 
+PLACES = {
+    b'{"name": NaN, "domain": "a.example"}': "name: is a number that is not finite",
+    b'{"name": "a", "domain": [1, -1e999]}': "domain.1: is a number that is not finite",
+    b'{"name": {"a": 9223372036854775808}}': "name.a: is an integer of more than 64 bits",
+    b'{"name": [{"a": -9223372036854775809}]}': "name.0.a: is an integer of more than 64 bits",
+    b'{"name": "a", "domain": "a", "name": "b"}': "name: is there twice",
+    b'{"name": [{"a": 1, "a": 1}]}': "name.0.a: is there twice",
+    b'{"name": "\\udc00"}': "name: has a NUL or half a surrogate pair",
+    b'{"name": {"\\u0000": 1}}': "name: has a key with a NUL or half a surrogate pair",
+    b'{"' + b"a" * 101 + b'": 1}': "the body: has a key of more than 100 characters",
+    deep(64): "name: has more than 64 levels",
+    b"[" * 100_000: "The body's JSON has more than 64 levels.",
+    b"1e999": "the body: is a number that is not finite",
+}
+
+
+def test_what_is_refused_in_a_body_is_named_by_its_place(one):
+    for body, detail in PLACES.items():
+        answer = one.post("/sites", content=body, headers=JSON)
+        assert (answer.status_code, answer.json()["detail"]) == (400, detail), body[:60]
+
+
+def test_64_bits_64_levels_and_zeros_below_zero_are_read():
+    good = b'{"a": [9223372036854775807, -9223372036854775808, -0.0, 1e308, "\\ud83d\\ude00"]}'
+    assert read_json(good) == {"a": [2**63 - 1, -(2**63), 0.0, 1e308, "\U0001f600"]}
+    assert read_json(b"[" * 64 + b"]" * 64)
+
+
 SETTINGS = [
     {"stage_1_batch_size": 0},
     {"stage_1_batch_size": 101},
@@ -72,6 +102,13 @@ SETTINGS = [
     {"schedule_weekday": 7},
     {"schedule_day": 29},
     {"max_parallel_batches": 11},
+    {"language": "English"},
+    {"language": ""},
+    {"brand_voice": "x" * 501},
+    {"audience": 7},
+    {"banned_words": "delve"},
+    {"banned_words": ["x" * 61]},
+    {"banned_words": [str(n) for n in range(51)]},
     {"is_enabled": 1},
     {"is_enabled": "true"},
     {"is_enabled": None},
@@ -182,7 +219,7 @@ def test_a_large_body_is_a_413_by_its_length_and_while_reading(one):
     assert one.post("/sites", content=large, headers=JSON).json()["code"] == "too_large"
 
     async def parts():
-        for _ in range(30):
+        for _ in range(61):
             yield b" " * 100_000
 
     for path in ("/sites", KEYWORDS.format(site=one.site_id), RUN_NOW.format(site=one.site_id)):

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from events.kafka import AnswerLost, NothingSent
 from services.api import pending
-from tests.api.world import accept, impatience, refuse, silent
+from services.api.pending import open_pending
+from tests.api.world import Client, accept, impatience, refuse, silent
 
 KEY = {"Idempotency-Key": "the key"}
 
@@ -70,6 +71,25 @@ def test_concurrent_requests_with_one_key_act_once(world, one):
     assert len({answer.content for answer in answers}) == 1
     assert len({command.id for command in world.sent if command.run_id}) == 1
     assert len(one.get(f"/automation/history?site_id={one.site_id}").json()["runs"]) == 1
+
+
+def test_one_key_at_several_processes_at_once_acts_once(world, one):
+    """Each has its own application and its own connections to the table that they share."""
+    tables = [open_pending(world.database) for _ in range(3)]
+    processes = [Client(world, world.new_app(table)) for table in tables]
+    path = f"/automation/run_now?site_id={one.site_id}"
+    try:
+        begun = [process.begin("POST", path, one.key, headers=KEY) for process in processes * 4]
+        answers = [future.result(timeout=20) for future in begun]
+        other = processes[1].ask("POST", path, one.key, headers=KEY, json={"a": 1})
+    finally:
+        for process, table in zip(processes, tables, strict=True):
+            process.close()
+            table.close()
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.content for answer in answers}) == 1
+    assert len({command.id for command in world.sent if command.run_id}) == 1
+    assert other.status_code in (400, 409)
 
 
 def test_a_command_is_pending_until_its_outcome_is_known(world, one):

@@ -1,5 +1,7 @@
 """Keywords as CSV and JSON: good rows are taken, bad ones named."""
 
+import json
+
 import pytest
 
 from events.content import NewKeyword
@@ -130,6 +132,31 @@ def test_an_import_without_a_good_row_changes_nothing(world, one):
     assert answer.json()["imported"] == 0
     assert len(answer.json()["rejected"]) == 1
     assert len(world.sent) == before
+
+
+def test_an_import_without_a_good_row_takes_its_key_too(world, one):
+    path, headers = f"/planner/keywords?site_id={one.site_id}", {"Idempotency-Key": "k"}
+    bad, good = {"keywords": [{"keyword": ""}]}, {"keywords": [{"keyword": "a"}]}
+    first, again = (one.post(path, json=bad, headers=headers) for _ in range(2))
+    assert (first.status_code, first.content) == (again.status_code, again.content)
+    other = one.post(path, json=good, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
+    assert one.post(path, json=good, headers={"Idempotency-Key": "l"}).json()["imported"] == 1
+    late = one.post(path, json=bad, headers={"Idempotency-Key": "l"})
+    assert (late.status_code, late.json()["code"]) == (409, "idempotency_conflict")
+    assert world.send_again() == []
+
+
+def test_ten_thousand_long_rows_fit_as_csv_and_as_json(one):
+    """Also where a client writes each letter beyond ASCII as six, as many do."""
+    path = f"/planner/keywords?site_id={one.site_id}"
+    latin = "".join(f"coffee {n:05} {'x' * 180},5400,31,informational\n" for n in range(10_000))
+    data = f"keyword,volume,difficulty,intent\n{latin}".encode()
+    assert one.post(path, content=data, headers=CSV).json()["imported"] == 10_000
+    greek = [{"keyword": f"καφές {n:05} {'ω' * 70}", "volume": n} for n in range(10_000)]
+    body = json.dumps({"keywords": greek}).encode()
+    answer = one.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.json()["imported"] == 10_000
 
 
 def test_unknown_fields_of_an_import_are_a_400(one):

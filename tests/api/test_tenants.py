@@ -23,6 +23,8 @@ def test_no_route_shows_or_touches_anything_of_another_account(world, one, other
         "content_id": draft,
         "image_id": image,
         "command_id": command,
+        "key_id": other.key_id,
+        "retry_of": run,
     }
     before = len(world.sent)
     asked = set()

@@ -33,6 +33,33 @@ def test_an_article_comes_with_body_images_and_lineage(one, article):
     assert [image["status"] for image in found["images"]] == ["rendered"]
 
 
+def test_an_article_shows_what_was_measured_of_it(one, article):
+    quality = one.get(f"/writer/content/{article}").json()["quality"]
+    assert (quality["passed"], quality["rewritten"]) == (True, True)
+    assert [(at["name"], at["value"]) for at in quality["measures"]] == [
+        ("length", 640),
+        ("keyword_coverage", 1.0),
+        ("grammar", None),
+    ]
+    assert quality["measures"][0] == {
+        "name": "length",
+        "value": 640,
+        "passed": True,
+        "advisory": False,
+        "detail": "It has 640 words; between 300 and 5,000 are expected.",
+    }
+
+
+def test_articles_are_listed_by_whether_they_passed(one, article):
+    path = f"/writer/content?site_id={one.site_id}"
+    (item,) = one.get(path).json()["items"]
+    assert item["quality_passed"] is True
+    (item,) = one.get(f"{path}&quality=passed&status=review").json()["items"]
+    assert item["id"] == article
+    assert one.get(f"{path}&quality=failed").json()["items"] == []
+    assert one.get(f"{path}&quality=good").status_code == 400
+
+
 def test_an_erased_body_is_none_and_an_erased_image_is_a_404(world, one, article):
     world.artifacts.files.clear()
     assert one.get(f"/writer/content/{article}").json()["body"] is None

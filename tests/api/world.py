@@ -12,23 +12,56 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from events import account, commands, content, receipts, run, site
+from events.chain import Head, digest_of, extend, first
 from events.config import Config
-from events.envelope import Envelope
+from events.envelope import Envelope, encode
 from events.ids import derive, keyword_id_of
 from events.kafka import AnswerLost, NothingSent
-from events.message import Event
+from events.message import Event, wire_name
+from events.quality import Measure, Quality
 from events.reading import read
 from events.topics import Placed, Record
 from projections.database import create_tables, open_engine
 from projections.projector import project
+from services.allowed_hosts import allowed_hosts
 from services.api import sender
 from services.api.app import create_app
-from services.api.pending import open_pending, send_open
+from services.api.key_uses import open_key_uses
+from services.api.pending import PendingCommands, open_pending, send_open
+from services.vault import Vault
 
 ADMIN_TOKEN = "the-admin-token"
+VAULT_KEY = bytes(range(32))
+ALLOWED_HOSTS = "api.openai.com, http://127.0.0.1:8080"
 START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+QUALITY = Quality(
+    passed=True,
+    rewritten=True,
+    measures=(
+        Measure(
+            name="length",
+            value=640,
+            passed=True,
+            detail="It has 640 words; between 300 and 5,000 are expected.",
+        ),
+        Measure(
+            name="keyword_coverage",
+            value=1.0,
+            passed=True,
+            detail="1 of 1 target keywords are in the text; the first and 60% of all are expected.",
+        ),
+        Measure(
+            name="grammar",
+            value=None,
+            passed=True,
+            advisory=True,
+            detail="It was not checked: the checker is for English, and this is de.",
+        ),
+    ),
+)
 
 
 class Kept:
@@ -49,13 +82,20 @@ class Kept:
 class World:
     """What stands behind the API: `script` says what follows from a command, [] nothing yet."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, requests_per_minute: int = 0, streams_per_key: int = 0
+    ) -> None:
         self.engine = open_engine(f"sqlite:///{folder / 'read-model.db'}")
         create_tables(self.engine)
-        self.pending = open_pending(f"sqlite:///{folder / 'pending.db'}")
+        self.database = f"sqlite:///{folder / 'pending.db'}"
+        self.pending = open_pending(self.database)
+        self.key_uses = open_key_uses(self.database)
+        self.vault = Vault(open_engine(f"sqlite:///{folder / 'vault.db'}"), [VAULT_KEY])
+        self.vault.create_tables()
         self.artifacts = Kept()
         self.now = START
         self.position = 0
+        self.heads: dict[str, Head] = {}
         self.ids = 0
         self.sent: list[Envelope] = []
         self.recorded: set[str] = set()
@@ -63,9 +103,18 @@ class World:
         self.failure: Exception | None = None
         self.unready: dict[str, str] = {"broker": "", "read model": ""}
         self.lock = threading.Lock()
-        self.app = create_app(
+        self.app = self.new_app(self.pending, requests_per_minute, streams_per_key)
+
+    def new_app(
+        self, pending: PendingCommands, requests_per_minute: int = 0, streams_per_key: int = 0
+    ) -> FastAPI:
+        """Return an API before all this, as another process would have one."""
+        return create_app(
             engine=self.engine,
-            pending=self.pending,
+            pending=pending,
+            key_uses=self.key_uses,
+            vault=self.vault,
+            allowed_hosts=allowed_hosts(ALLOWED_HOSTS),
             publish=self.publish,
             artifacts=self.artifacts,
             admin_token=ADMIN_TOKEN,
@@ -73,6 +122,8 @@ class World:
             new_id=self.new_id,
             ready=self.ready,
             asyncapi=lambda: {"asyncapi": "3.0.0"},
+            requests_per_minute=requests_per_minute,
+            streams_per_key=streams_per_key,
         )
 
     def new_id(self, kind: str) -> str:
@@ -113,7 +164,11 @@ class World:
         placed = []
         for number, event in enumerate(events):
             self.position += 1
-            placed.append(Placed(self.position, cause.reply(event, number, self.now)))
+            envelope = cause.reply(event, number, self.now)
+            digest = digest_of(wire_name(event), encode(envelope))
+            head = extend(self.heads.get(envelope.key) or first(envelope.key), digest, shown=True)
+            self.heads[envelope.key] = head
+            placed.append(Placed(self.position, envelope, head))
         project(self.engine, placed, lambda _, error: pytest.fail(f"set aside: {error!r}"))
 
     def happen(self, account_id: str, site_id: str, run_id: str | None, *events: Event) -> None:
@@ -147,6 +202,10 @@ def accept(command: Envelope) -> list[Event]:
             made = [account.KeyIssued(key=message.key)]
         case commands.KeyRevocationRequested():
             made = [account.KeyRevoked(key_id=message.key_id)]
+        case commands.AiProviderRequested():
+            made = [account.AiProviderChosen(**dict(message))]
+        case commands.AiProviderDropRequested():
+            made = [account.AiProviderDropped()]
         case commands.CreditsRequested():
             made = [account.CreditsGranted(amount=message.amount, reason=message.reason)]
         case commands.SiteRequested():
@@ -157,13 +216,14 @@ def accept(command: Envelope) -> list[Event]:
         case commands.KeywordsSubmitted():
             return add_keywords(command, message)
         case commands.RunRequested():
-            made = [started()]
+            numbers = {"estimated_credits": 10, "required_credits": 12}
+            return [started(), receipts.MessageAccepted(kind=message.TYPE, numbers=numbers)]
         case commands.PauseRequested():
-            made = [run.RunPaused()]
+            made = [run.RunPaused(note=message.note)]
         case commands.ResumeRequested():
-            made = [run.RunResumed()]
+            made = [run.RunResumed(note=message.note)]
         case commands.CancelRequested():
-            made = [run.RunCancelled()]
+            made = [run.RunCancelled(note=message.note)]
         case commands.ApprovalRequested():
             made = [site.ContentApproved(content_id=message.content_id)]
         case _:
@@ -226,11 +286,11 @@ def impatience() -> Iterator[None]:
 class Client:
     """A blocking client; requests of several threads run side by side in one event loop."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, app: FastAPI | None = None) -> None:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
-        transport = httpx.ASGITransport(app=world.app)
+        transport = httpx.ASGITransport(app=app or world.app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://septet.test")
 
     def start(self, work: Coroutine[Any, Any, Any]) -> "Future[Any]":
@@ -323,7 +383,7 @@ class Tenant:
             4: (task, content.Draft(
                 id=draft, task_id=task, title=f"Title {word}", slug="title", body=body,
                 meta_title="Meta", meta_description="Description", word_count=4,
-                keywords=("a",))),
+                keywords=("a",), quality=QUALITY)),
             5: (draft, content.Prompt(
                 id=prompt, content_id=draft, role="featured", section="", text="A picture",
                 alt="Alt")),

@@ -24,7 +24,7 @@ class Api:
     asked: list[httpx.Request] = field(default_factory=list)
 
     def on(self, method: str, path: str, *bodies: Any, status: int = 200) -> None:
-        """Answer with each of the bodies in turn, then with the last one again."""
+        """Answer with each of the bodies, or fail, in turn; then as the last time again."""
         given = [self._of(body, status) for body in bodies]
         self.answers[method, f"/api/v1{path}"] = given
 
@@ -44,7 +44,16 @@ class Api:
     def _of(body: Any, status: int) -> Answer:
         if isinstance(body, httpx.Response):
             return lambda _: body
+        if isinstance(body, httpx.HTTPError):
+            return _raising(body)
         return lambda _: httpx.Response(status, json=body)
+
+
+def _raising(error: httpx.HTTPError) -> Answer:
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    return answer
 
 
 @pytest.fixture

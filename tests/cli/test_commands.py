@@ -3,63 +3,15 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from typer.testing import Result
 
 from tests.cli.conftest import Api, error_of
+from tests.cli.rows import ESTIMATE, run_row
 
 Septet = Callable[..., Result]
-
-STAGES = ("clusters", "ideas", "tasks", "content", "prompts", "images", "review")
-
-
-def run_row(status: str = "running", **changes: Any) -> dict[str, Any]:
-    """Return a run as the contract shapes it."""
-    stage = {
-        "status": "pending",
-        "items_total": 0,
-        "items_done": 0,
-        "items_failed": 0,
-        "credits_used": 0,
-        "started_at": None,
-        "completed_at": None,
-        "partial": False,
-        "result": None,
-    }
-    return {
-        "run_id": "run-1",
-        "site_id": "site-1",
-        "trigger_type": "manual",
-        "status": status,
-        "current_stage": 1,
-        "started_at": "2026-11-21T10:00:00.000000Z",
-        "paused_at": None,
-        "resumed_at": None,
-        "cancelled_at": None,
-        "completed_at": None,
-        "total_credits_used": 7,
-        "held_credits": 0,
-        "error_message": None,
-        "batches_in_flight": 0,
-        "stages": [{"stage": n, "name": name, **stage} for n, name in enumerate(STAGES, 1)],
-        **changes,
-    }
-
-
-ESTIMATE = {
-    "site_id": "site-1",
-    "estimated_credits": 474,
-    "required_credits": 569,
-    "balance": 1200,
-    "available_credits": 1200,
-    "sufficient": True,
-    "stages": [],
-}
-STARTED = {"run_id": "run-1", "site_id": "site-1", "status": "running", "trigger_type": "manual"}
-PROCESSING = {"run_id": "run-1", "status": "running", "eta_seconds": None}
 
 
 def test_account_create_shows_the_key_once(api: Api, septet: Septet) -> None:
@@ -95,6 +47,72 @@ def test_json_is_one_object_wherever_the_option_stands(api: Api, septet: Septet)
     after = septet("account", "show", "--output", "json")
     assert json.loads(before.stdout) == json.loads(after.stdout) == account
     assert "available  3" in septet("account", "show").stdout
+
+
+KEYS = {
+    "items": [
+        {
+            "key_id": "key-1",
+            "role": "admin",
+            "created_at": "2026-11-21T10:00:00.000000Z",
+            "revoked": False,
+            "last_used_at": None,
+        }
+    ],
+    "next_cursor": "more",
+}
+
+
+@pytest.mark.parametrize(
+    ("whose", "path", "credential"),
+    [
+        ((), "/account/keys", "sk_test"),
+        (("--account", "account-1"), "/admin/accounts/account-1/keys", "t"),
+    ],
+)
+def test_keys_are_listed_and_created_by_the_account_or_the_operator(
+    api: Api, septet: Septet, whose: tuple[str, ...], path: str, credential: str
+) -> None:
+    token = {"SEPTET_ADMIN_TOKEN": "t"}
+    api.on("GET", path, KEYS)
+    listed = septet("account", "keys", "list", *whose, env=token).stdout.splitlines()
+    assert listed[0].split() == ["KEY", "ROLE", "CREATED", "REVOKED", "LAST", "USED"]
+    assert listed[1].split()[:2] == ["key-1", "admin"]
+    assert listed[1].split()[-2:] == ["no", "-"]
+    assert listed[2] == "More with --cursor more"
+    made = {"key_id": "key-2", "api_key": "sk_2", "role": "viewer"}
+    api.on("POST", path, made, status=201)
+    done = septet("account", "keys", "create", "--role", "viewer", *whose, env=token)
+    assert done.stdout.splitlines() == [
+        "key-2 has the role viewer",
+        "API key, shown only now: sk_2",
+    ]
+    assert json.loads(api.asked[-1].content) == {"role": "viewer"}
+    assert {one.headers["authorization"] for one in api.asked} == {f"Bearer {credential}"}
+
+
+def test_a_key_is_revoked_and_a_slow_outcome_is_waited_for(api: Api, septet: Septet) -> None:
+    pending = httpx.Response(202, json={"command_id": "cmd-1", "status": "pending"})
+    api.on("DELETE", "/account/keys/key-1", httpx.Response(204), pending)
+    api.on(
+        "GET",
+        "/commands/cmd-1",
+        {"command_id": "cmd-1", "status": "pending"},
+        {"command_id": "cmd-1", "status": "accepted"},
+        {"command_id": "cmd-1", "status": "refused", "code": "not_found", "detail": "No."},
+    )
+    for _ in range(2):
+        assert septet("account", "keys", "revoke", "key-1").stdout == "key-1 revoked\n"
+    refused = septet("account", "keys", "revoke", "key-1")
+    assert (refused.exit_code, refused.stderr) == (3, "error: No.\n")
+
+
+def test_the_operator_revokes_any_key(api: Api, septet: Septet) -> None:
+    api.on("DELETE", "/admin/keys/key-1", httpx.Response(204))
+    options = ("--account", "account-1", "--output", "json")
+    done = septet("account", "keys", "revoke", "key-1", *options, env={"SEPTET_ADMIN_TOKEN": "t"})
+    assert json.loads(done.stdout) == {"revoked": "key-1"}
+    assert api.asked[-1].headers["authorization"] == "Bearer t"
 
 
 @pytest.mark.parametrize(
@@ -168,6 +186,9 @@ def test_without_a_server_a_command_says_how_to_start_one(septet: Septet) -> Non
         ("run", "start"),
         ("run", "show"),
         ("account", "create", "Acme", "--credits", "-1"),
+        ("account", "keys", "create"),
+        ("account", "keys", "create", "--role", "owner"),
+        ("account", "keys", "revoke"),
         ("audit", "replay"),
         ("audit", "replay", "--run", "r", "--site", "s"),
         ("dead-letters", "replay"),
@@ -219,92 +240,17 @@ def test_keywords_are_sent_as_they_are(api: Api, septet: Septet, here: Path) -> 
     assert request.url.params["site_id"] == "site-1"
 
 
-def test_a_pending_command_is_asked_about_with_its_own_key(api: Api, septet: Septet) -> None:
-    pending = httpx.Response(202, json={"command_id": "cmd-1", "status": "pending"})
-    api.on("POST", "/automation/pause", pending, pending, run_row("paused", batches_in_flight=1))
-    done = septet("run", "pause", "run-1")
-    assert done.exit_code == 0
-    assert done.stdout == "run-1 paused, 1 batches in flight may still be done\n"
-    assert len({request.headers["idempotency-key"] for request in api.asked}) == 1
-
-
 def test_a_full_server_is_waited_for(api: Api, septet: Septet) -> None:
-    full = httpx.Response(429, headers={"Retry-After": "0"}, json={"code": "rate_limited"})
+    full = httpx.Response(429, headers={"Retry-After": "0"}, json={"code": "too_many_requests"})
     api.on("GET", "/automation/run", full, run_row())
     assert septet("run", "show", "run-1").exit_code == 0
-
-
-def test_watching_without_a_terminal_prints_a_line_a_change(
-    api: Api, septet: Septet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("services.cli.run.LOOK_EVERY", 0)
-    first, second = run_row(), run_row("completed")
-    first["stages"][0] |= {"status": "running", "items_total": 2}
-    second["stages"][0] |= {"status": "completed", "items_total": 2, "items_done": 2}
-    api.on("GET", "/automation/run", first, first, second)
-    api.on("GET", "/automation/current_processing", PROCESSING)
-    done = septet("run", "watch", "run-1")
-    assert done.exit_code == 0
-    assert [line.split()[1:4] for line in done.stdout.splitlines()] == [
-        ["1", "clusters", "running"],
-        ["run", "running", "7"],
-        ["1", "clusters", "completed"],
-        ["run", "completed", "7"],
-    ]
-
-
-def test_watching_as_json_prints_each_event_once(
-    api: Api, septet: Septet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("services.cli.run.LOOK_EVERY", 0)
-    events = [{"position": n, "type": "T", "at": "x", "data": {}} for n in (3, 5)]
-    api.on("GET", "/automation/run", run_row(), run_row("completed"))
-    api.on(
-        "GET",
-        "/automation/events",
-        {"events": events[:1]},
-        {"events": []},
-        {"events": events[1:]},
-        {"events": []},
-    )
-    done = septet("run", "watch", "run-1", "--output", "json")
-    assert [json.loads(line)["position"] for line in done.stdout.splitlines()] == [3, 5]
-    after = [r.url.params.get("after") for r in api.asked if r.url.path.endswith("/events")]
-    assert after == [None, "3", "3", "5"]
-
-
-@pytest.mark.parametrize("status", ["failed", "cancelled"])
-def test_a_watched_run_that_does_not_complete_is_code_1(
-    api: Api, septet: Septet, status: str
-) -> None:
-    api.on("GET", "/automation/run", run_row(status, error_message="the provider is away"))
-    done = septet("run", "watch", "run-1")
-    assert done.exit_code == 1
-    assert done.stderr == f"error: run-1 {status}: the provider is away\n"
-
-
-def test_a_site_stands_for_its_current_run(api: Api, septet: Septet) -> None:
-    api.on("GET", "/automation/current_run", {"run": run_row()}, {"run": None})
-    api.on("POST", "/automation/cancel", run_row("cancelled"))
-    assert septet("run", "cancel", "--site", "site-1").stdout == "run-1 cancelled\n"
-    none = septet("run", "cancel", "--site", "site-1")
-    assert (none.exit_code, "has no active run" in none.stderr) == (1, True)
-
-
-def test_times_are_shown_in_the_local_zone_and_json_leaves_them(
-    api: Api, septet: Septet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("services.cli.run.local", lambda at: f"local {at}" if at else "-")
-    api.on("GET", "/automation/run", run_row())
-    assert "local 2026-11-21T10:00:00" in septet("run", "show", "run-1").stdout
-    shown = json.loads(septet("run", "show", "run-1", "--output", "json").stdout)
-    assert shown["started_at"] == "2026-11-21T10:00:00.000000Z"
 
 
 def test_help_lists_every_command_of_the_contract(septet: Septet) -> None:
     text = septet("--help").stdout
     for name in (
         *("up", "demo", "api", "orchestrator", "projector", "scheduler", "stage-worker"),
-        *("migrate", "account", "site", "keywords", "run", "audit", "projections", "dead-letters"),
+        *("migrate", "account", "site", "keywords", "config", "run", "content", "audit"),
+        *("projections", "dead-letters"),
     ):
         assert f" {name} " in text, name

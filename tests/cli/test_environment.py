@@ -15,8 +15,10 @@ from services.cli.environment import (
     inherited,
     known_admin_token,
     read_settings,
+    secrets_of,
 )
 from services.cli.output import Code, Failed
+from services.places import read_model_url
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +26,46 @@ ROOT = Path(__file__).parents[2]
 def test_the_example_is_generated_from_the_settings() -> None:
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert text == example(), "run make env-example"
+
+
+def test_the_settings_that_operators_rely_on_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "DATA_DIR": "elsewhere",
+        "HOST": "0.0.0.0",
+        "PORT": "8123",
+        "ADMIN_TOKEN": "token",
+        "KAFKA_BOOTSTRAP_SERVERS": "kafka-1:9092,kafka-2:9092",
+        "DATABASE_URL": "postgresql://septet@db/septet",
+        "EMBEDDED_BROKER_PORT": "19123",
+        "AI_PROVIDER": "local",
+        "AI_TIMEOUT_SECONDS": "7",
+        "BATCH_TIMEOUT_SECONDS": "8",
+        "LOG_LEVEL": "debug",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"SEPTET_{name}", value)
+    read = read_settings()
+    assert (read.data_dir, read.host, read.port) == (Path("elsewhere"), "0.0.0.0", 8123)
+    assert known_admin_token(read) == "token"
+    assert (read.brokers, read.embedded_broker) == ("kafka-1:9092,kafka-2:9092", False)
+    assert read_model_url(read) == "postgresql://septet@db/septet"
+    assert (read.ai_provider, read.ai_timeout_seconds) == ("local", 7)
+    assert (read.batch_timeout_seconds, read.log_level) == (8, "DEBUG")
+    for name in given:
+        monkeypatch.setenv(f"SEPTET_{name}", "")
+    read = read_settings(embedded_broker_port=19123)
+    assert (read.host, read.port, read.data_dir) == ("127.0.0.1", 8000, Path(".septet"))
+    assert (read.brokers, read.embedded_broker) == ("127.0.0.1:19123", True)
+    assert read_model_url(read) == "sqlite:///.septet/read-model.db"
+    assert read_settings().embedded_broker_port == 19092
+
+
+def test_a_setting_of_the_env_file_is_read_and_the_environment_goes_first(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / ".env").write_text("SEPTET_PORT=8124\nSEPTET_HOST=127.0.0.2\n")
+    monkeypatch.setenv("SEPTET_HOST", "127.0.0.3")
+    assert (read_settings().port, read_settings().host) == (8124, "127.0.0.3")
 
 
 def test_the_admin_token_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
@@ -35,6 +77,13 @@ def test_the_admin_token_is_made_once_and_readable_by_its_owner_only(tmp_path: P
     file = tmp_path / "data" / "admin-token"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [path.name for path in file.parent.iterdir()] == ["admin-token"]
+
+
+def test_the_log_is_told_every_secret_of_the_settings(tmp_path: Path) -> None:
+    settings = read_settings(data_dir=tmp_path, database_url="postgresql://user:p%40ss@db/septet")
+    token = admin_token(settings)
+    assert set(secrets_of(settings)) >= {token, "p%40ss", "p@ss"}
+    assert "given" in secrets_of(read_settings(data_dir=tmp_path, admin_token="given"))
 
 
 @pytest.mark.parametrize(("given", "expected"), [("mine", "mine"), ("", None)])

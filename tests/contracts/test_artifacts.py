@@ -70,3 +70,10 @@ def test_a_folder_tells_where_the_file_lies(tmp_path: Path) -> None:
 def test_memory_has_no_files() -> None:
     artifacts = in_memory()
     assert artifacts.path_of(asyncio.run(artifacts.put(b"no file"))) is None
+
+
+def test_a_command_reads_the_same_bytes(artifacts: Artifacts) -> None:
+    digest = asyncio.run(artifacts.put(b"# Coffee"))
+    assert artifacts.read(digest) == b"# Coffee"
+    with pytest.raises(LookupError):
+        artifacts.read(ABSENT)

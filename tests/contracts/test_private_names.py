@@ -2,8 +2,10 @@
 
 import asyncio
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.producer.sender import Sender
 from faust.transport.drivers import aiokafka as driver
 
 from events.kafka import BUSY_WAIT, Broker, Pace
@@ -31,7 +33,22 @@ def test_apache_kafka_keeps_the_usual_wait():
     assert pace.wait_ms == 500
 
 
+def test_a_producer_still_has_what_we_stop_it_by():
+    async def names() -> set[str]:
+        producer = AIOKafkaProducer()
+        return {name for name in ("_sender", "_closed") if hasattr(producer, name)}
+
+    assert asyncio.run(names()) == {"_sender", "_closed"}
+    assert asyncio.iscoroutinefunction(Sender.close)
+
+
 def test_faust_still_makes_its_consumers_where_we_override():
     assert hasattr(driver.AIOKafkaConsumerThread, "_create_worker_consumer")
     assert hasattr(driver.Consumer, "_new_consumer_thread")
     assert driver.Transport.Consumer is driver.Consumer
+
+
+def test_an_admin_still_asks_for_cluster_and_topics_at_once():
+    names = AIOKafkaAdminClient.describe_cluster.__code__.co_names
+    assert "_get_cluster_metadata" in names
+    assert "_get_cluster_metadata" in AIOKafkaAdminClient.describe_topics.__code__.co_names

@@ -120,6 +120,17 @@ def test_what_is_stored_are_the_bytes_that_are_published(store: Store) -> None:
     assert stored.placed.envelope == one.envelope
 
 
+@pytest.mark.parametrize("store", [kind for kind in KINDS if kind != "memory"], indirect=True)
+def test_what_is_written_is_what_is_stored_beyond_a_position(store: Store) -> None:
+    assert (store.newest(), list(store.written())) == (0, [])
+    for version in range(1, 4):
+        store.append([recorded("run-a", version), recorded("site-a", version)])
+    stored = [(one.placed.position, one.name, one.body) for one in store.stored()]
+    assert list(store.written()) == stored
+    assert list(store.written(stored[2][0])) == stored[3:]
+    assert store.newest() == stored[-1][0]
+
+
 def test_pages_follow_each_other_without_a_gap(store: Store) -> None:
     store.append([recorded("run-a", version) for version in range(1, 12)])
     versions, after = list[int](), 0
@@ -245,3 +256,16 @@ def test_of_runs_that_four_processes_ask_for_at_once_one_starts(
     assert (names.count("RunStarted"), names.count("SiteOccupied")) == (1, 1)
     assert names.count("RunRefused") == 19
     store.close()
+
+
+@pytest.mark.parametrize("store", [kind for kind in KINDS if kind != "memory"], indirect=True)
+def test_rows_are_read_as_they_lie_there(store: Store) -> None:
+    store.append([recorded(f"run-{name}", version) for version in range(1, 5) for name in "ab"])
+    whole = [
+        (one.placed.position, one.stream, one.version, one.name, one.body) for one in store.stored()
+    ]
+    assert [*store.raw(limit=3), *store.raw(after=whole[2][0])] == whole
+    assert store.raw_stream("run-b") == [one for one in whole if one[1] == "run-b"]
+    assert store.raw_stream("run-b", after=2, limit=1) == [one for one in whole if one[2] == 3][1:]
+    assert store.raw(about="msg-run-a-3") == [one for one in whole if b"msg-run-a-3" in one[4]]
+    assert store.newest() == whole[-1][0]

@@ -16,12 +16,13 @@ START_WITHIN = 120.0  # seconds; usually three, on a busy machine of two cores t
 API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)  # size, key, version, correlation, client
 
 # Small and quick to start; what decides how Kafka behaves is left at Kafka's own defaults.
+CLUSTER = "AAAAAAAAQUW0mYk9fZkmQw"
 JVM = ("-Xmx512m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@127.0.0.1:{controller}
@@ -40,19 +41,13 @@ log.cleaner.dedupe.buffer.size=8388608
 """
 
 
-class Broker:
-    """A whole cluster of one. `formatted` is an empty data folder to begin with."""
+class Process:
+    """One broker in a folder of its own, which is controller too."""
 
-    def __init__(self, folder: Path, formatted: Path) -> None:
-        self.folder, self.formatted = folder, formatted
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.port, self.controller = free_port(), free_port()
-        self.cluster = secrets.token_urlsafe(16)
         self.folder.mkdir()
-        (folder / "server.properties").write_text(
-            PROPERTIES.format(port=self.port, controller=self.controller, data=self.data)
-        )
-        self.empty()
-        self.start()
 
     @property
     def address(self) -> str:
@@ -61,13 +56,6 @@ class Broker:
     @property
     def data(self) -> Path:
         return self.folder / "data"
-
-    def empty(self) -> None:
-        """Lay an empty data folder. It keeps the cluster's id, as a wiped cluster may."""
-        shutil.rmtree(self.data, ignore_errors=True)
-        shutil.copytree(self.formatted, self.data)
-        meta = self.data / "meta.properties"
-        meta.write_text(re.sub(r"cluster\.id=.*", f"cluster.id={self.cluster}", meta.read_text()))
 
     def start(self) -> None:
         """Start it and return at once."""
@@ -98,6 +86,41 @@ class Broker:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class Broker(Process):
+    """A whole cluster of one. `formatted` is an empty data folder to begin with.
+
+    `advertised` is the port that clients are sent to, none: its own; a proxy that stands before
+    it has to be named, as clients follow it.
+    """
+
+    def __init__(self, folder: Path, formatted: Path, advertised: int | None = None) -> None:
+        super().__init__(folder)
+        self.formatted, self.advertised = formatted, advertised or self.port
+        self.cluster = secrets.token_urlsafe(16)
+        (folder / "server.properties").write_text(
+            PROPERTIES.format(
+                port=self.port,
+                controller=self.controller,
+                advertised=self.advertised,
+                data=self.data,
+            )
+        )
+        self.empty()
+        self.start()
+
+    @property
+    def address(self) -> str:
+        """Where clients find it."""
+        return f"127.0.0.1:{self.advertised}"
+
+    def empty(self) -> None:
+        """Lay an empty data folder. It keeps the cluster's id, as a wiped cluster may."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        shutil.copytree(self.formatted, self.data)
+        meta = self.data / "meta.properties"
+        meta.write_text(re.sub(r"cluster\.id=.*", f"cluster.id={self.cluster}", meta.read_text()))
+
+
 def java() -> list[str]:
     """Return the command that runs a class of Kafka. Raises EngineFailed when jars are missing."""
     if not any(JARS.glob("kafka_*.jar")):
@@ -110,9 +133,17 @@ def format_storage(folder: Path) -> Path:
     """Return an empty data folder as Kafka's own tool formats it. Raises EngineFailed."""
     folder.mkdir()
     properties = folder / "server.properties"
-    properties.write_text(PROPERTIES.format(port=1, controller=2, data=folder / "data"))
-    tool = [*java(), "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQUW0mYk9fZkmQw", "-c"]
-    done = subprocess.run([*tool, str(properties)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise EngineFailed(f"Kafka cannot format its storage\n{done.stdout}{done.stderr}")
+    properties.write_text(
+        PROPERTIES.format(port=1, controller=2, advertised=1, data=folder / "data")
+    )
+    run_tool("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(properties))
     return folder / "data"
+
+
+def run_tool(name: str, *arguments: str) -> str:
+    """Run one of Kafka's own tools and return what it says. Raises EngineFailed."""
+    command = [*java(), name, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EngineFailed(f"{name} failed\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout

@@ -29,10 +29,14 @@ class Postgres:
         if self.user is not None:
             shutil.chown(folder, self.user, group_of(self.user))
         self._init()
+        self.start()
+
+    def start(self) -> None:
+        """Start it and return at once; also after it was ended, with the data that it has."""
         self.server = Server(
             f"PostgreSQL on 127.0.0.1:{self.port}",
             [str(self.programs / "postgres"), "-D", str(self.data), *self._settings()],
-            folder / "postgres.log",
+            self.folder / "postgres.log",
             user=self.user,
         )
 

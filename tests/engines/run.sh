@@ -33,6 +33,7 @@ has_java || need openjdk-17-jre-headless
 has_java || need default-jre-headless
 command -v mvn >/dev/null || need maven
 has_postgres || need postgresql
+command -v openssl >/dev/null || need openssl
 
 # Jars of two releases must not meet on one class path, so a changed list begins with an empty folder.
 jars=tests/engines/target
@@ -42,5 +43,7 @@ if [ ! "$jars/resolved" -nt tests/engines/pom.xml ]; then
     touch "$jars/resolved"
 fi
 
-tests=(tests/system tests/contracts tests/projections)
-exec .venv/bin/python -m tests.engines.engines .venv/bin/pytest "${@:-${tests[@]}}"
+on_engines=(.venv/bin/python -m tests.engines.engines)
+[ $# -eq 0 ] || exec "${on_engines[@]}" .venv/bin/pytest "$@"
+exec "${on_engines[@]}" sh -ec \
+    '.venv/bin/pytest -n auto tests/contracts tests/projections; .venv/bin/pytest tests/system tests/kafka'

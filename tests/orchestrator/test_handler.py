@@ -135,6 +135,9 @@ def test_a_bug_is_refused_as_internal_error_and_stops_nothing_else() -> None:
     ]
     ((envelope, error),) = scene.handler.handle(group)
     assert (envelope.id, type(error)) == ("cmd-2", KeyError)
+    assert scene.stream("receipt-cmd-2") == []  # until its dead letter is safe
+    scene.handler.give_up(envelope)
+    scene.handler.give_up(envelope)
     refused = scene.receipt("cmd-2")
     assert isinstance(refused, MessageRefused)
     assert refused.code == "internal_error"
@@ -147,9 +150,12 @@ def test_a_bug_is_refused_as_internal_error_and_stops_nothing_else() -> None:
 def test_a_message_that_hit_a_bug_is_not_tried_again() -> None:
     scene = running()
     message = scene.envelope(PauseRequested(), run=RUN, id_="cmd-1")
-    assert len(scene.handler.handle([message])) == 1
-    assert scene.handler.handle([message]) == []
-    assert len(scene.stream("receipt-cmd-1")) == 1
+    assert len(scene.handler.handle([message, message])) == 1
+    scene.handler.give_up(message)
+    before = scene.last_position
+    ((again, error),) = scene.handler.handle([message])
+    assert (again.id, type(error)) == ("cmd-1", module.KnownBug)
+    assert (scene.last_position, len(scene.stream("receipt-cmd-1"))) == (before, 1)
 
 
 # --- several orchestrators

@@ -1,12 +1,15 @@
-"""Makes a realistic history: the real rules, scripted workers, two accounts, three sites."""
+"""Makes a realistic history: the real rules, scripted workers, two accounts, four sites."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from events.commands import (
     AccountRequested,
+    AiProviderDropRequested,
+    AiProviderRequested,
     ApprovalRequested,
     BatchTimedOut,
     CancelRequested,
@@ -42,7 +45,8 @@ from events.content import (
 from events.envelope import Envelope
 from events.ids import derive, run_id_of
 from events.message import Event, Message
-from events.prices import CALLS, price_of
+from events.prices import CALLS, Models, list_price
+from events.quality import Measure, Quality
 from events.receipts import MessageRefused
 from events.run import (
     BatchFailed,
@@ -64,7 +68,7 @@ BATCH_TIMEOUT = 60
 FOREVER = 10_000  # steps after which a history that has not ended is a mistake
 
 ALICE, BOB = "account-alice", "account-bob"
-SHOP, BLOG, CLUB = "site-shop", "site-blog", "site-club"
+SHOP, BLOG, CLUB, DESK = "site-shop", "site-blog", "site-club", "site-desk"
 NO_DELAY = {"within_stage_delay": 0, "between_stage_delay": 0}
 
 
@@ -106,9 +110,11 @@ class World:
             site=self.sites.get(site or "", Site(id=site or "")),
             account=self.accounts.get(account, Account(id=account)),
         )
+        decided = decide(state, message)
+        shown = [number for number, event in enumerate(decided) if is_published(event)]
         events = [
-            received.reply(event, number, self.now)
-            for number, event in enumerate(decide(state, message))
+            received.reply(event, number, self.now, more=number < max(shown, default=0))
+            for number, event in enumerate(decided)
         ]
         for event in events:
             self.record(event)
@@ -239,7 +245,12 @@ class Worker:
                 id_ = derive("task", item.id)
                 return (Task(id=id_, idea_id=item.id, title=f"Write: {item.title}"),)
             case 4:
-                return (_draft(item),)
+                draft = _draft(item)
+                is_new = draft.id not in world.sites[request.site_id or ""].contents
+                body = digest(item.id, request.run_id or "")
+                changed = {"body": body, "slug": "a slug of its own", "word_count": 450}
+                changed |= _measured(passed=True, rewritten=True, shingles=("000000000008", "0d"))
+                return (draft if is_new else draft.model_copy(update=changed),)
             case 5 if item.title in self.bare:
                 return ()
             case 5:
@@ -261,7 +272,7 @@ def _calls(asked: StageBatchRequested, outcomes: Sequence[Outcome]) -> tuple[AiC
     if asked.stage not in CALLS:
         return ()
     function, once_a_batch = CALLS[asked.stage]
-    price = price_of(asked.prices, function)
+    price = list_price(asked.prices, function)
     told = outcomes[:1] if once_a_batch else outcomes
     return tuple(
         AiCall(
@@ -300,12 +311,25 @@ def _draft(task: Task) -> Draft:
         task_id=task.id,
         title=title,
         slug="same-slug",
-        body=derive("sha", task.id),
+        body=digest(task.id),
         meta_title=title,
         meta_description=f"All about {title}",
         word_count=900,
         keywords=(title.lower(),),
+        **_measured(
+            passed=title not in ("Sugar 0", "Pen 0"), shingles=("000000000008", derive("sh", title))
+        ),
     )
+
+
+def _measured(*, passed: bool, shingles: tuple[str, ...], rewritten: bool = False) -> Any:
+    """Return the fields of a draft that was judged; all drafts share the first shingle."""
+    length = Measure(name="length", value=900, passed=passed, detail="It has 900 words.")
+    share = Measure(name="near_duplicate", value=0.07, passed=True, detail="It is its own.")
+    untold = Measure(name="grammar", value=None, passed=True, advisory=True, detail="Not checked.")
+    measures = (length, share, untold)
+    quality = Quality(passed=passed, rewritten=rewritten, measures=measures)
+    return {"quality": quality, "shingles": shingles}
 
 
 def _prompt(draft: Draft, role: Any) -> Prompt:
@@ -324,13 +348,18 @@ def _image(prompt: Prompt) -> Image:
         id=derive("image", prompt.id),
         prompt_id=prompt.id,
         content_id=prompt.content_id,
-        file=derive("sha", prompt.id),
+        file=digest(prompt.id),
         media_type="image/webp",
         width=1200,
         height=630,
         size=12_345,
         alt=prompt.alt,
     )
+
+
+def digest(*parts: str) -> str:
+    """Return what stands for the SHA-256 of bytes that nobody has made."""
+    return sha256("/".join(parts).encode()).hexdigest()
 
 
 def _never(_: Run) -> bool:
@@ -355,8 +384,8 @@ def _submit(world: World, account: str, site: str, *keywords: str) -> None:
     world.say(KeywordsSubmitted(keywords=new), account, site)
 
 
-def _start(world: World, account: str, site: str) -> str:
-    receipt = world.say(RunRequested(), account, site)
+def _start(world: World, account: str, site: str, retry_of: str | None = None) -> str:
+    receipt = world.say(RunRequested(retry_of=retry_of), account, site)
     assert not isinstance(receipt.message, MessageRefused), receipt.message
     return receipt.run_id or ""
 
@@ -401,7 +430,7 @@ def shop(world: World) -> Iterator[None]:
     contents = [id_ for id_, status in world.sites[SHOP].contents.items() if status == "review"]
     world.say(RejectionRequested(content_id=contents[0], reason="dull"), ALICE, SHOP)
     world.say(ChangesRequested(content_id=contents[1], note="shorter"), ALICE, SHOP)
-    world.say(RunRequested(), ALICE, SHOP)  # refused: nothing to do
+    world.say(RunRequested(retry_of="run-of-nobody"), ALICE, SHOP)  # refused: nothing to do
 
 
 def blog(world: World) -> Iterator[None]:
@@ -454,20 +483,55 @@ def club(world: World) -> Iterator[None]:
     yield from world.work(run, Worker(), _at_stage(6))
 
 
+def desk(world: World) -> Iterator[None]:
+    """What failed is tried again, twice, and an article is written anew, twice."""
+    _submit(world, ALICE, DESK, "pen", "ink", "paper")
+    _configure(world, ALICE, DESK, **NO_DELAY)
+    yield
+    failing = {"ink", "Pen 0, in_article", "Write: Paper 0"}
+    first = _start(world, ALICE, DESK)
+    yield from world.work(first, Worker(fails=frozenset(failing)), _never)
+    second = _start(world, ALICE, DESK, retry_of=first)
+    yield from world.work(second, Worker(fails=frozenset({"Pen 0, in_article"})), _never)
+    world.say(RunRequested(retry_of=first), ALICE, DESK)  # refused: all has been tried again
+    yield
+    (pen, *_) = world.sites[DESK].contents
+    world.say(ChangesRequested(content_id=pen, note="shorter"), ALICE, DESK)
+    third = _start(world, ALICE, DESK)
+    yield from world.work(third, Worker(fails=frozenset({"Write: Pen 0"})), _never)
+    for retried in (second, third):
+        run = _start(world, ALICE, DESK, retry_of=retried)
+        yield from world.work(run, Worker(), _never)
+    world.say(ChangesRequested(content_id=pen, note="shorter still"), ALICE, DESK)
+
+
+def _choice(secret: str | None) -> AiProviderRequested:
+    models = Models(text="gpt-5-mini", image="gpt-image-1", embedding="text-embedding-3-small")
+    secret_id = None if secret is None else f"secret-{secret}"
+    url = "https://api.openai.com/v1"
+    return AiProviderRequested(base_url=url, models=models, secret_id=secret_id)
+
+
 def make_history() -> World:
-    """Return a world in which all of it has happened, the three sites' events interleaved."""
+    """Return a world in which all of it has happened, the sites' events interleaved."""
     world = World()
     for account, amount in ((ALICE, 5_000), (BOB, 1)):
         opened = AccountRequested(name=account.title(), amount=amount, key=_key(account))
         world.say(opened, account)
     world.say(KeyRequested(key=_key("second")), ALICE)
     world.say(KeyRevocationRequested(key_id="key-second"), ALICE)
-    for site, account in ((SHOP, ALICE), (BLOG, ALICE), (CLUB, BOB)):
+    for site, account in ((SHOP, ALICE), (BLOG, ALICE), (CLUB, BOB), (DESK, ALICE)):
         named = SiteRequested(name=site, domain=f"{site}.example", timezone="Europe/Berlin")
         world.say(named, account, site)
-    scripts = [shop(world), blog(world), club(world)]
+    world.say(_choice("first"), BOB)
+    world.say(AiProviderDropRequested(), BOB)
+    world.say(AiProviderDropRequested(), BOB)  # there is nothing to drop any more
+    scripts = [shop(world), blog(world), club(world), desk(world)]
     while scripts:
         scripts = [script for script in scripts if next(script, "ended") != "ended"]
+    for secret in ("second", "third", None, "fourth"):
+        world.say(_choice(secret), ALICE)
+    world.say(_choice("last"), BOB)
     return world
 
 

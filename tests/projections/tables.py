@@ -1,17 +1,23 @@
 """What the tests of the projections do again and again: project, dump, shuffle, set aside."""
 
 import random
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from events.envelope import encode
 from events.ids import derive
-from events.message import Message
-from events.topics import Placed
+from events.message import Message, wire_name
+from events.topics import Placed, Written
 from projections.database import metadata, reading
-from projections.projector import project
+from projections.fold import SetAside
+from projections.parts import Log
+from projections.projector import Refold, project
+from projections.rebuild import rebuild
 
 Answer = TypeVar("Answer")
 Tables = dict[str, list[tuple[Any, ...]]]
@@ -24,15 +30,59 @@ class Letters:
     events: list[Placed] = field(default_factory=list)
     broken: bool = False
 
-    def __call__(self, placed: Placed, error: Exception) -> None:
+    def __call__(self, placed: Placed, reason: str) -> None:
         if self.broken:
-            raise TimeoutError("nobody acknowledged the dead letter") from error
+            raise TimeoutError(f"nobody acknowledged the dead letter: {reason}")
         self.events.append(placed)
 
 
-def nothing_set_aside(placed: Placed, error: Exception) -> None:
+def nothing_set_aside(placed: Placed, reason: str) -> None:
     """Fail the test that did not expect a bad event."""
-    raise AssertionError(f"{placed.envelope.message} was set aside") from error
+    raise AssertionError(f"{placed.envelope.message} was set aside: {reason}")
+
+
+@dataclass
+class Told:
+    """A log in a list, as the store would give it; `heard` is called before each event."""
+
+    placed: Sequence[Placed]
+    heard: Callable[[int], None] = lambda _: None
+
+    def newest(self) -> int:
+        return max((placed.position for placed in self.placed), default=0)
+
+    def written(self, after: int = 0) -> Iterator[Written]:
+        for number, one in enumerate(self.placed):
+            if one.position > after:
+                self.heard(number)
+                yield written(one)
+
+
+def written(placed: Placed) -> Written:
+    """Return an event as the store holds it."""
+    envelope = placed.envelope
+    return Written(placed.position, wire_name(envelope.message), encode(envelope))
+
+
+def again(engine: sa.Engine, log: Log, set_aside: SetAside = nothing_set_aside, **how: Any) -> Any:
+    """Rebuild, and return what was found."""
+    return rebuild(engine, log, folder_of(engine), set_aside, **how)
+
+
+def refolding(engine: sa.Engine, placed: Sequence[Placed]) -> Refold:
+    """Return the refold that a projector is given."""
+
+    def refold(set_aside: SetAside) -> None:
+        again(engine, Told(placed), set_aside, wait=True)
+
+    return refold
+
+
+def folder_of(engine: sa.Engine) -> Path:
+    """Return the folder in which this read model is rebuilt."""
+    name = str(engine.url.database)
+    is_file = engine.dialect.name == "sqlite"
+    return Path(f"{name}-rebuild") if is_file else Path(tempfile.gettempdir(), name, "rebuild")
 
 
 def fold_all(engine: sa.Engine, placed: Sequence[Placed], size: int = 37) -> None:

@@ -10,10 +10,12 @@ import sqlalchemy as sa
 from events.content import Image
 from events.ids import derive
 from events.run import StageBatchRequested, StageStarted
+from events.site import ContentReturned
 from projections import (
     accounts,
     ai_tasks,
     configs,
+    estimates,
     ledger,
     overview,
     planner,
@@ -26,10 +28,10 @@ from projections import (
 )
 from projections.configs import ConfigRow
 from projections.runs import RunRow
-from tests.projections.history import ALICE, BLOG, BOB, SHOP, World
+from tests.projections.history import ALICE, BLOG, BOB, DESK, SHOP, World
 from tests.projections.tables import ask, fold_all
 
-EMPTY: tuple[Any, ...] = (None, [], ([], None), (), (0,) * 7)
+EMPTY: tuple[Any, ...] = (None, [], ([], None), (), (0,) * 7, {})
 
 
 @pytest.fixture
@@ -56,10 +58,13 @@ def queries_of(world: World) -> dict[str, tuple[Callable[..., Any], tuple[Any, .
     )
     keyword = next(iter(world.sites[SHOP].keywords))
     receipt = next(p.envelope for p in world.placed if p.envelope.message.TYPE == "MessageAccepted")
+    back = [p.envelope.message for p in world.placed if p.key == SHOP]
+    returned = next(one.task_id for one in back if isinstance(one, ContentReturned))
     paged = (SHOP, None, 50, None)
     return {
         "accounts.find": (accounts.find, ()),
         "accounts.site": (accounts.site, (SHOP,)),
+        "accounts.key_of": (accounts.key_of, ("key-second",)),
         "runs.find": (runs.find, (run,)),
         "runs.status": (runs.status, (run,)),
         "runs.history": (runs.history, (SHOP, 20, None)),
@@ -69,6 +74,10 @@ def queries_of(world: World) -> dict[str, tuple[Callable[..., Any], tuple[Any, .
         "run_events.after_run": (run_events.after_run, (run, 0, 50)),
         "run_events.after_site": (run_events.after_site, (SHOP, 0, 50)),
         "run_log.tail": (run_log.tail, (run, 100)),
+        "run_log.following": (run_log.following, (run, 0, 100)),
+        "estimates.history": (estimates.history, (SHOP,)),
+        "overview.failed_in": (overview.failed_in, (SHOP, run)),
+        "writer.returned": (writer.returned, ([returned],)),
         "configs.find": (configs.find, (SHOP,)),
         "planner.list_keywords": (planner.list_keywords, paged),
         "planner.list_clusters": (planner.list_clusters, paged),
@@ -76,6 +85,7 @@ def queries_of(world: World) -> dict[str, tuple[Callable[..., Any], tuple[Any, .
         "planner.keywords_of": (planner.keywords_of, ([keyword],)),
         "planner.clusters_of": (planner.clusters_of, ([cluster],)),
         "planner.ideas_of": (planner.ideas_of, ([idea],)),
+        "planner.cluster_names": (planner.cluster_names, (SHOP,)),
         "planner.idea_titles": (planner.idea_titles, (SHOP,)),
         "writer.list_tasks": (writer.list_tasks, paged),
         "writer.list_content": (writer.list_content, paged),
@@ -85,7 +95,9 @@ def queries_of(world: World) -> dict[str, tuple[Callable[..., Any], tuple[Any, .
         "writer.tasks_of": (writer.tasks_of, ([task],)),
         "writer.drafts_of": (writer.drafts_of, ([content],)),
         "writer.prompts_of": (writer.prompts_of, ([picture.prompt_id],)),
-        "writer.titles": (writer.titles, (SHOP,)),
+        "writer.newest": (writer.newest, (SHOP,)),
+        "writer.articles": (writer.articles, (SHOP,)),
+        "writer.sharing": (writer.sharing, (SHOP, ["000000000008"])),
         "ai_tasks.entries": (ai_tasks.entries, (run, 50, None)),
         "receipts.find": (receipts.find, (receipt.cause,)),
         "refusals.recent": (refusals.recent, (SHOP, 50)),
@@ -102,11 +114,16 @@ def test_another_account_gets_what_does_not_exist(full: sa.Engine, world: World)
 
 def test_another_account_sees_no_counts(full: sa.Engine) -> None:
     assert ask(full, overview.waiting, BOB, SHOP) == (0,) * 7
+    assert ask(full, overview.revisions, ALICE, SHOP) == 1
+    assert ask(full, overview.revisions, BOB, SHOP) == 0
     for row in ask(full, overview.counts, BOB, SHOP):
         assert (row.pending, row.in_progress, row.done, row.failed) == (0, 0, 0, 0)
     assert ask(full, runs.current, ALICE, "site-club") is None
     assert ask(full, ledger.entries, "account-nobody", 50, None) == ([], None)
     assert ask(full, accounts.sites, "account-nobody", 50, None) == ([], None)
+    assert ask(full, accounts.keys, "account-nobody", 50, None) == ([], None)
+    mine, _ = ask(full, accounts.keys, ALICE, 50, None)
+    assert {row.account_id for row in mine} == {ALICE}
 
 
 def test_the_two_ledgers_share_no_entry(full: sa.Engine) -> None:
@@ -144,7 +161,7 @@ def test_the_log_is_for_people(full: sa.Engine) -> None:
     run = ask(full, runs.history, ALICE, SHOP, 10, None)[0][1]
     lines = ask(full, run_log.tail, ALICE, run.run_id, 1000)
     said = [line.message for line in lines]
-    assert said[0].startswith("Run started by hand, estimated at ")
+    assert said[0].startswith("Run started by system, estimated at ")
     assert "Stage 1 (clusters) started with 5 keywords" in said
     assert "Batch 1 done: 2 keywords, 1 credit" in said
     assert "Batch 3 done: 1 keyword, 1 credit, 1 failed: the model said no" in said
@@ -209,10 +226,19 @@ def test_keys_are_found_by_digest_until_revoked(full: sa.Engine) -> None:
     assert ask(full, accounts.find_key, "unknown") is None
 
 
+def test_keys_are_paged_in_the_order_of_issue(full: sa.Engine) -> None:
+    first, after = ask(full, accounts.keys, ALICE, 1, None)
+    second, end = ask(full, accounts.keys, ALICE, 1, after)
+    assert [row.revoked for row in (*first, *second)] == [False, True]
+    assert first[0].created_at <= second[0].created_at
+    assert (second[0], end) == (ask(full, accounts.key_of, ALICE, "key-second"), None)
+    assert second[0].digest not in repr(second[0])
+
+
 def test_sites_are_paged_in_the_order_of_creation(full: sa.Engine) -> None:
     first, after = ask(full, accounts.sites, ALICE, 1, None)
-    second, end = ask(full, accounts.sites, ALICE, 1, after)
-    assert ([row.site_id for row in (*first, *second)], end) == ([SHOP, BLOG], None)
+    others, end = ask(full, accounts.sites, ALICE, 9, after)
+    assert ([row.site_id for row in (*first, *others)], end) == ([SHOP, BLOG, DESK], None)
     assert ask(full, accounts.site, ALICE, SHOP) == first[0]
 
 

@@ -6,13 +6,34 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from events.run import StageBatchRequested
-from projections import accounts, ai_tasks, configs, ledger, overview, planner, runs, timers, writer
+from events.run import RunCancelled, RunPaused, StageBatchRequested
+from projections import (
+    accounts,
+    ai_tasks,
+    configs,
+    estimates,
+    ledger,
+    overview,
+    planner,
+    runs,
+    timers,
+    writer,
+)
 from projections.projector import project
-from tests.projections.history import ALICE, BLOG, BOB, CLUB, SHOP, World, make_history
+from tests.projections.history import (
+    ALICE,
+    BLOG,
+    BOB,
+    CLUB,
+    DESK,
+    SHOP,
+    World,
+    make_history,
+    moved,
+)
 from tests.projections.tables import ask, fold_all, nothing_set_aside
 
-OWNERS = {SHOP: ALICE, BLOG: ALICE, CLUB: BOB}
+OWNERS = {SHOP: ALICE, BLOG: ALICE, CLUB: BOB, DESK: ALICE}
 MANY = 1000
 
 
@@ -38,8 +59,10 @@ def test_what_waits_is_what_the_rules_count(full: sa.Engine, world: World, site:
     assert [one.failed for one in counts] == [len(failed) for failed in state.failed]
 
 
-def test_what_waits_agrees_at_every_moment(engine: sa.Engine, world: World) -> None:
-    """Folded event by event beside the rules' own fold, which plans by it."""
+def test_what_is_planned_and_priced_by_agrees_at_every_moment(
+    engine: sa.Engine, world: World
+) -> None:
+    """Folded event by event beside the rules' own fold, which plans and prices by it."""
     later = make_history()
     assert [p.envelope.id for p in later.placed] == [p.envelope.id for p in world.placed]
     fresh = World()
@@ -52,7 +75,51 @@ def test_what_waits_agrees_at_every_moment(engine: sa.Engine, world: World) -> N
         state = fresh.sites[site]
         active = fresh.runs[state.active].taken if state.active else ()
         expected = tuple(len(set(state.waiting(n)) - set(active)) for n in range(1, 8))
-        assert ask(engine, overview.waiting, OWNERS[site], site) == expected
+        owner = OWNERS[site]
+        assert ask(engine, overview.waiting, owner, site) == expected
+        assert ask(engine, estimates.history, owner, site) == state.history
+        queued = state.revising & (set(state.waiting(4)) - set(active))
+        assert ask(engine, overview.revisions, owner, site) == len(queued)
+        for run_id in fresh.runs:
+            failed = {one.stage: one.items for one in state.failed_in(run_id)}
+            counted = tuple(len(failed.get(stage, ())) for stage in range(1, 8))
+            assert ask(engine, overview.failed_in, owner, site, run_id) == counted
+            lost = len(state.revising.intersection(failed.get(4, ())))
+            assert ask(engine, overview.revisions, owner, site, run_id) == lost
+
+
+def test_what_failed_waits_again_and_is_done_under_its_own_name(
+    full: sa.Engine, world: World
+) -> None:
+    first, second = sorted(
+        (run for run in whole(ask(full, runs.history, ALICE, DESK, 99, None))),
+        key=lambda run: run.started_at,
+    )[:2]
+    assert (first.retry_of, second.retry_of) == (None, first.run_id)
+    assert [stage.items_failed for stage in first.stages] == [1, 0, 0, 1, 0, 1, 0]
+    # the keyword becomes an article; the task and the prompt go on from where they failed
+    assert [stage.items_total for stage in second.stages] == [1, 1, 1, 2, 2, 5, 2]
+    state = world.sites[DESK]
+    assert not any(state.failed)
+    keywords = whole(ask(full, planner.list_keywords, ALICE, DESK, None, MANY, None))
+    assert {row.status for row in keywords} == {"clustered"}
+    images = whole(ask(full, writer.list_images, ALICE, DESK, None, MANY, None))
+    assert {row.status for row in images} == {"rendered"}
+
+
+def test_a_requested_change_writes_the_same_article_again(full: sa.Engine) -> None:
+    (pen, *others) = whole(ask(full, writer.list_content, ALICE, DESK, None, MANY, None))
+    assert (pen.revision, pen.status, pen.note) == (2, "changes_requested", "shorter still")
+    assert {(one.revision, one.status) for one in others} == {(1, "review")}
+    assert pen.slug != "a slug of its own"
+    article = ask(full, writer.content, ALICE, pen.id)
+    assert article is not None
+    assert (article.word_count, len(article.images)) == (450, 2)
+    assert article.updated_at > article.created_at
+    (returned,) = ask(full, writer.returned, ALICE, [article.lineage.task_id])
+    assert (returned.id, returned.note, returned.body) == (pen.id, "shorter still", article.body)
+    counts = ask(full, overview.counts, ALICE, DESK)
+    assert (counts[3].pending, counts[6].pending) == (1, 0)
 
 
 @pytest.mark.parametrize("account", [ALICE, BOB])
@@ -89,6 +156,8 @@ def test_a_completed_run_has_the_contracts_fields(full: sa.Engine) -> None:
     assert (run.held_credits, run.batches_in_flight, run.error_message) == (0, 0, None)
     assert [stage.name for stage in run.stages][3] == "content"
     one, *_, four, five, six, seven = run.stages
+    assert (run.started_by, run.changed_by, run.estimated_credits > 0) == ("system", "system", True)
+    assert run.quiet_at == run.completed_at
     assert one.result == {"keywords_processed": 4, "clusters_created": 3}
     assert (one.items_total, one.items_done, one.items_failed) == (5, 4, 1)
     assert (one.status, one.partial) == ("partial", True)
@@ -105,6 +174,9 @@ def test_a_run_ends_as_its_events_say(full: sa.Engine) -> None:
     assert (failed.status, failed.trigger_type) == ("failed", "scheduled")
     assert failed.error_message is not None
     assert failed.error_message.startswith("Stage 4 (content) did not answer")
+    assert failed.slot is not None
+    assert failed.slot <= failed.started_at
+    assert failed.failed_at == failed.quiet_at
     assert cancelled.status == "cancelled"
     assert cancelled.cancelled_at is not None
     assert cancelled.stages[2].items_done == cancelled.stages[2].items_total > 0
@@ -128,14 +200,29 @@ def test_a_pause_for_credits_says_how_many_until_it_goes_on(
     project(engine, of_site[: paused + 1], nothing_set_aside)
     run = ask(engine, runs.current, BOB, CLUB)
     assert run is not None
-    missing = of_site[paused].envelope.message.missing_credits  # type: ignore[attr-defined]
-    assert missing > 0
-    sentence = f"Paused: {missing} credits are missing. Add credits, then resume."
+    event = of_site[paused].envelope.message
+    assert isinstance(event, RunPaused)
+    assert 0 < event.missing_credits < event.missing_to_finish
+    missing, sentence = event.missing_credits, f"Paused: {event.lack()}. Add credits, then resume."
     assert (run.status, run.error_message) == ("paused", sentence)
+    assert (run.pause_reason, run.missing_credits) == ("insufficient_credits", missing)
     project(engine, of_site[paused + 1 :], nothing_set_aside)
     run = ask(engine, runs.current, BOB, CLUB)
     assert run is not None
     assert (run.status, run.error_message) == ("running", None)
+    assert (run.pause_reason, run.missing_credits, run.quiet_at) == (None, 0, None)
+
+
+def test_a_run_that_is_cancelled_for_want_of_credits_asks_for_none(
+    engine: sa.Engine, world: World
+) -> None:
+    of_site = [p for p in world.placed if p.key in (CLUB, BOB)]
+    paused = next(n for n, p in enumerate(of_site) if p.envelope.message.TYPE == "RunPaused")
+    end = moved(of_site[paused], of_site[paused].position + 1, RunCancelled())
+    project(engine, [*of_site[: paused + 1], end], nothing_set_aside)
+    run = ask(engine, runs.find, BOB, end.envelope.run_id or "")
+    assert run is not None
+    assert (run.status, run.error_message, run.missing_credits) == ("cancelled", None, 0)
 
 
 def test_current_processing_counts_the_current_stage(full: sa.Engine, world: World) -> None:
@@ -181,7 +268,7 @@ def test_statuses_follow_the_pipeline(full: sa.Engine) -> None:
     assert statuses(planner.list_keywords) == {"clustered": 6, "failed": 1}
     assert statuses(planner.list_clusters) == {"planned": 5}
     assert statuses(planner.list_ideas) == {"scheduled": 7}
-    assert statuses(writer.list_tasks) == {"written": 6, "failed": 1}
+    assert statuses(writer.list_tasks) == {"written": 5, "queued": 1, "failed": 1}
     content = statuses(writer.list_content)
     assert sum(content.values()) == 6
     assert (content["approved"], content["rejected"], content["changes_requested"]) == (1, 1, 1)
@@ -292,7 +379,6 @@ def test_only_batches_in_flight_and_waiting_timers_are_watched(
     engine: sa.Engine, world: World
 ) -> None:
     fresh = World()
-    far = world.now.replace(year=world.now.year + 1)
     requests: dict[str, str] = {}
     for placed in world.placed:
         fresh.record(placed.envelope)
@@ -306,8 +392,7 @@ def test_only_batches_in_flight_and_waiting_timers_are_watched(
         live = [run for run in fresh.runs.values() if not run.has_ended]
         expected |= {requests[run.reported] for run in live if run.reported}
         expected |= {run.timer for run in live if run.timer}
-        assert {row.timer_id for row in ask(engine, timers.due, far)} == expected
-    assert ask(engine, timers.due, world.placed[0].envelope.at) == []
+        assert {row.timer_id for row in ask(engine, timers.waiting)} == expected
 
 
 def test_the_batch_of_a_request_says_where_it_stands(full: sa.Engine, world: World) -> None:

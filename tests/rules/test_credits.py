@@ -112,7 +112,10 @@ def test_what_other_runs_hold_is_not_spent() -> None:
 def test_running_out_of_credits_pauses_with_the_missing_amount() -> None:
     state = poor(34)
     events = tell(state, report(in_flight(state)[0], cost=30))
-    assert events[-1] == RunPaused(reason="insufficient_credits", missing_credits=2)
+    # left are an article at 6, and for both articles prompts at 1 and two images at 2; 4 are there
+    assert events[-1] == RunPaused(
+        reason="insufficient_credits", missing_credits=2, missing_to_finish=12
+    )
     assert requests(events) == []
 
 
@@ -121,7 +124,7 @@ def test_a_resume_that_cannot_be_paid_for_is_refused_with_the_numbers() -> None:
     broke = after(state, report(in_flight(state)[0], cost=30))
     assert refusal(broke, ResumeRequested()) == (
         "insufficient_credits",
-        {"missing_credits": 2, "available_credits": 4},
+        {"missing_credits": 2, "missing_to_finish": 12, "available_credits": 4},
     )
 
 
@@ -149,7 +152,9 @@ def test_batches_side_by_side_are_covered_together() -> None:
     held = state.account.holds[RUN]
     assert held == 53
     paused = tell(state, report(one, cost=held))[-1]  # 7 are left for two articles at 6 each
-    assert paused == RunPaused(reason="insufficient_credits", missing_credits=5)
+    assert isinstance(paused, RunPaused)
+    assert (paused.reason, paused.missing_credits) == ("insufficient_credits", 5)
+    assert paused.missing_to_finish > 5
 
 
 def test_a_requested_pause_names_no_missing_credits() -> None:

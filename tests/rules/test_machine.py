@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from events.commands import (
+    ApprovalRequested,
     BatchTimedOut,
     CancelRequested,
+    ChangesRequested,
     ConfigUpdateRequested,
     PauseRequested,
     ResumeRequested,
@@ -21,6 +23,7 @@ from events.config import ConfigChanges
 from events.envelope import Envelope
 from events.message import Message
 from events.run import RunStarted, StageBatchRequested, StageStarted, TimerSet
+from events.site import ItemsMoved
 from services.invariants import ACTIVE, Audit
 from tests.builders import (
     Scene,
@@ -48,6 +51,7 @@ class Anything(RuleBasedStateMachine):
         self.requests: list[Envelope] = []
         self.timers: list[Envelope] = []
         self.clusters: dict[str, str] = {}
+        self.reviewed: list[tuple[str, str]] = []
         self.sent: list[Envelope] = []
 
     @initialize(
@@ -93,6 +97,8 @@ class Anything(RuleBasedStateMachine):
                     self.requests.append(envelope)
                 case TimerSet():
                     self.timers.append(envelope)
+                case ItemsMoved(stage=7, done=done):
+                    self.reviewed += [(envelope.site_id or "", draft) for draft in done]
 
     @rule(site=st.sampled_from(SITES), number=st.integers(1, 4))
     def submit(self, site: str, number: int) -> None:
@@ -114,6 +120,19 @@ class Anything(RuleBasedStateMachine):
         if self.runs:
             run_id, started = list(self.runs.items())[-1 - pick % len(self.runs)]
             self.command(message, started.site_id or "", run_id)
+
+    @rule(pick=st.integers(0, 3))
+    def retry(self, pick: int) -> None:
+        if self.runs:
+            run_id, begun = list(self.runs.items())[-1 - pick % len(self.runs)]
+            self.command(RunRequested(retry_of=run_id), begun.site_id or "", None)
+
+    @rule(pick=st.integers(0, 3), back=st.sampled_from([True, True, False]))
+    def review(self, pick: int, back: bool) -> None:  # noqa: FBT001  # drawn, not passed
+        if self.reviewed:
+            site, draft = self.reviewed[-1 - pick % len(self.reviewed)]
+            no, yes = ChangesRequested(content_id=draft, note="n"), ApprovalRequested
+            self.command(no if back else yes(content_id=draft), site, None)
 
     @rule(amount=st.integers(1, 20))
     def top_up(self, amount: int) -> None:

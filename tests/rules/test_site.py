@@ -96,6 +96,13 @@ def test_an_update_changes_what_it_names_and_nothing_else() -> None:
         {"schedule_day": 0},
         {"max_items_per_stage": 0},
         {"max_parallel_batches": 11},
+        {"language": "English"},
+        {"language": ""},
+        {"brand_voice": "x" * 501},
+        {"audience": 7},
+        {"banned_words": "delve"},
+        {"banned_words": ["x" * 61]},
+        {"banned_words": [str(n) for n in range(51)]},
         {"is_enabled": "yes"},
         {"next_run_at": "2026-01-01T00:00:00Z"},
     ],
@@ -186,7 +193,7 @@ REVIEWS: list[tuple[Message, Message, str]] = [
     ),
     (
         ChangesRequested(content_id="d1", note="shorter"),
-        ContentReturned(content_id="d1", note="shorter"),
+        ContentReturned(content_id="d1", task_id="x", note="shorter"),
         "changes_requested",
     ),
 ]

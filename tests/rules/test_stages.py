@@ -150,7 +150,7 @@ def test_an_item_that_failed_leaves_the_stage_partial_and_is_not_tried_again() -
     completed = tell(state, stage_report(request))[0]
     assert isinstance(completed, StageCompleted)
     assert (completed.items_done, completed.items_failed, completed.partial) == (1, 1, True)
-    assert (state.site.waiting(2), state.site.failed[1]) == ((), {"c1"})
+    assert (state.site.waiting(2), state.site.failed[1]) == ((), {"c1": "run-a"})
 
 
 def test_a_stage_whose_items_all_fail_fails_the_run() -> None:
@@ -173,7 +173,9 @@ def test_a_report_moves_its_items_in_the_same_append() -> None:
     events, state = started(*waiting(2, "c1", "c2"), stage_2_batch_size=2)
     moved = tell(state, report(request_of(events), failing=["c2"]))[1]
     made = (Made(id="c1/2", of="c1"),)
-    assert moved == ItemsMoved(stage=2, done=("c1",), failed=("c2",), made=made)
+    assert moved == ItemsMoved(
+        stage=2, done=("c1",), failed=("c2",), made=made, credits_used=1, listed_credits=1
+    )
 
 
 def test_an_item_that_the_worker_forgot_is_failed() -> None:

@@ -46,8 +46,8 @@ def test_the_same_question_has_the_same_bytes_also_side_by_side():
     provider = LocalProvider()
 
     async def ask() -> list[bytes]:
-        answers = await asyncio.gather(*(provider.answer(q) for q in (SHORT, INSIDE, SHORT)))
-        return [answer.value.content for answer in answers]
+        answers = await asyncio.gather(*(provider.answer(q, []) for q in (SHORT, INSIDE, SHORT)))
+        return [answer.content for answer in answers]
 
     first, other, again = asyncio.run(ask())
     assert first == again == draw(SHORT).content

@@ -19,6 +19,7 @@ AT = datetime(2026, 3, 2, 9, 0, 0, 123456, tzinfo=UTC)
 TEXTS: Mapping[str, str] = {
     "timezone": "Europe/Berlin",
     "scheduled_time": "02:30",
+    "language": "de-CH",
     "digest": "ab" * 32,
     "body": "cd" * 32,
     "file": "ef" * 32,
@@ -49,7 +50,7 @@ def value_of(annotation: Any, name: str) -> Any:  # one line a type
         return {"name": value_of(parts[1], name)}
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return sample_of(annotation)
-    return {bool: True, int: 3, str: TEXTS.get(name, f"{name}-1")}[annotation]
+    return {bool: True, int: 3, float: 0.5, str: TEXTS.get(name, f"{name}-1")}[annotation]
 
 
 def sample_of(kind: type[BaseModel]) -> Any:

@@ -1,11 +1,19 @@
 """One Septet serves the tests that harm nobody; those that kill something start their own."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.septet import Septet, running
+from tests.system.septet import ON_REAL_ENGINES, Septet, running
+
+# Many of each service need a broker and a database that are made for many.
+collect_ignore = [] if ON_REAL_ENGINES else ["test_many.py"]
+
+# A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from projections.database import open_engine
 from projections.rebuild import differences
 from services.invariants import violations
 from services.orchestrator.store import open_store
-from services.places import read_model_url
+from services.places import broker_of, read_model_url
 from services.settings import Settings
 from tests.engines import engines
 from tests.engines.processes import free_port
@@ -68,7 +68,7 @@ class Septet:
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.port, self.broker_port = free_port(), free_port()
-        self.kafka, database = engines.fresh() if ON_REAL_ENGINES else ("", "")
+        self.kafka, database = self._engines(environment)
         self.environment = {
             **{name: value for name, value in os.environ.items() if name[:7] != "SEPTET_"},
             "SEPTET_DATA_DIR": str(folder),
@@ -82,6 +82,11 @@ class Septet:
         }
         self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         self.key = ""
+
+    def _engines(self, environment: dict[str, str]) -> tuple[str, str]:
+        """Return the address of a Kafka and the URL of a database; none: the embedded ones."""
+        own_kafka = "SEPTET_KAFKA_BOOTSTRAP_SERVERS" in environment
+        return engines.fresh() if ON_REAL_ENGINES and not own_kafka else ("", "")
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -116,14 +121,29 @@ class Septet:
 
     def kill(self, service: str) -> None:
         """SIGKILL one service: by its command, or by how the name of its program begins."""
+        for child in self._processes(service):
+            _kill(child)
+
+    def _processes(self, service: str) -> list[psutil.Process]:
         found = [
             child
             for child in psutil.Process(self.process.pid).children(recursive=True)
             if service in (line := child.cmdline()) or Path(line[0]).name.startswith(service)
         ]
         assert found, f"no {service} runs"
+        return found
+
+    @contextmanager
+    def frozen(self, service: str) -> Iterator[None]:
+        """SIGSTOP a service meanwhile, and then let it go on."""
+        found = self._processes(service)
         for child in found:
-            _kill(child)
+            child.suspend()
+        try:
+            yield
+        finally:
+            for child in found:
+                child.resume()
 
     def lose_broker(self) -> None:
         """SIGKILL the broker; it comes back at the same address without any of its data."""
@@ -171,7 +191,17 @@ class Septet:
         return site_id
 
     def start_run(self, site_id: str) -> str:
-        return str(self.post("/automation/run_now", site_id=site_id)["run_id"])
+        """Start a run and return its id; it may take a while after an orchestrator was replaced."""
+        answer = self.post("/automation/run_now", site_id=site_id)
+        if answer["status"] != "pending":
+            return str(answer["run_id"])
+        path = f"/commands/{answer['command_id']}"
+
+        def accepted() -> Any:
+            outcome = self.get(path)
+            return outcome if outcome["status"] == "accepted" else None
+
+        return str(wait_for("the run is started", accepted)["run_id"])
 
     def run(self, run_id: str) -> Any:
         return self.get("/automation/run", run_id=run_id)
@@ -183,6 +213,19 @@ class Septet:
 
         return wait_for(f"{run_id} ends", ended, within)
 
+    def whole(self, run_id: str, items: int, within: float) -> None:
+        """Fail unless the run is completed with so many items, and settled each of a stage once."""
+        run = self.finished(run_id, within)
+        assert (run["status"], run["error_message"]) == ("completed", None)
+        assert run["stages"][0]["items_done"] == items
+        settled = [
+            (event["data"]["stage"], outcome["item"])
+            for event in self.events(run_id)
+            if event["type"] == "StageBatchCompleted"
+            for outcome in event["data"]["outcomes"]
+        ]
+        assert len(settled) == len(set(settled))
+
     def events(self, run_id: str) -> list[Any]:
         found: list[Any] = []
         while page := self.get(
@@ -190,6 +233,26 @@ class Septet:
         )["events"]:
             found += page
         return found
+
+    # --- as an operator
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command line, signed in as the account."""
+        environment = {
+            **self.environment,
+            "SEPTET_API_KEY": self.key,
+            "SEPTET_API_URL": f"http://127.0.0.1:{self.port}",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "services.cli.main", *arguments],
+            env=environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
     # --- as an auditor
 
@@ -204,7 +267,7 @@ class Septet:
 
     @property
     def broker(self) -> Broker:
-        return Broker(self.settings.brokers, self.settings.embedded_broker)
+        return broker_of(self.settings)
 
     def records(self, topic: str) -> list[Record]:
         async def read() -> list[Record]:

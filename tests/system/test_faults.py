@@ -1,5 +1,8 @@
 """Killed processes, an emptied broker, garbage and repetitions: nothing lost, nothing twice."""
 
+import time
+
+import psutil
 import pytest
 
 from events.topics import COMMANDS, DEAD_LETTERS, RUN_EVENTS, STAGE_REPORTS, Record, stage_topic
@@ -17,16 +20,7 @@ def _in_the_middle(septet: Septet, run_id: str, stage: int = 1, done: int = 2) -
 
 
 def _is_whole(septet: Septet, run_id: str) -> None:
-    run = septet.finished(run_id, within=120)
-    assert (run["status"], run["error_message"]) == ("completed", None)
-    assert run["stages"][0]["items_done"] == len(KEYWORDS)
-    settled = [
-        (event["data"]["stage"], outcome["item"])
-        for event in septet.events(run_id)
-        if event["type"] == "StageBatchCompleted"
-        for outcome in event["data"]["outcomes"]
-    ]
-    assert len(settled) == len(set(settled))
+    septet.whole(run_id, len(KEYWORDS), within=120)
     septet.check()
 
 
@@ -50,6 +44,16 @@ def test_a_broker_that_comes_back_empty_costs_nothing(own_septet: Septet):
     _is_whole(own_septet, run_id)
     second = own_septet.start_run(own_septet.new_site(KEYWORDS[:3]))
     assert own_septet.finished(second)["status"] == "completed"
+
+
+def test_topics_that_come_back_late_are_heard(own_septet: Septet):
+    site = own_septet.new_site(**SLOW)
+    run_id = own_septet.start_run(site)
+    _in_the_middle(own_septet, run_id)
+    with own_septet.frozen("orchestrator"):  # it is what makes topics
+        own_septet.lose_broker()
+        time.sleep(8)  # as long as groups take to be joined again, without a topic to be had
+    _is_whole(own_septet, run_id)
 
 
 def test_everything_killed_at_once_goes_on_after_a_start(own_septet: Septet):
@@ -115,3 +119,31 @@ def test_every_message_said_again_in_another_order_changes_nothing(own_septet: S
 
 def test_a_stop_is_clean_and_takes_seconds(own_septet: Septet):
     assert own_septet.stop() == 0
+
+
+def test_readiness_names_the_service_that_is_gone(own_septet: Septet):
+    """Nobody starts it again: the supervisor is stopped, and the process killed or stopped."""
+    supervisor = psutil.Process(own_septet.process.pid)
+
+    def silent() -> set[str]:
+        answer = own_septet.api.get("/readyz")
+        return {name for name, said in answer.json()["checks"].items() if said != "ok"}
+
+    assert silent() == set()
+    supervisor.suspend()
+    try:
+        own_septet.kill("scheduler")
+        wait_for("the scheduler is named", lambda: silent() == {"scheduler"}, within=30)
+        orchestrator = next(
+            child
+            for child in supervisor.children(recursive=True)
+            if child.status() != psutil.STATUS_ZOMBIE and "orchestrator" in child.cmdline()
+        )
+        orchestrator.suspend()
+        named = {"scheduler", "orchestrator"}
+        wait_for("the orchestrator is named", lambda: silent() == named, within=30)
+        orchestrator.resume()
+        wait_for("it answers again", lambda: silent() == {"scheduler"}, within=30)
+    finally:
+        supervisor.resume()
+    wait_for("all answer", own_septet.is_ready, within=60)

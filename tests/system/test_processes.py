@@ -16,6 +16,8 @@ SERVICES = (
     ("orchestrator",),
     ("orchestrator",),
     ("projector",),
+    ("projector",),
+    ("scheduler",),
     ("scheduler",),
     ("api",),
     *(("stage-worker", "--stage", str(stage)) for stage in range(1, 8)),

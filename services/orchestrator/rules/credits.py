@@ -2,15 +2,17 @@
 
 from events.account import CreditsHeld, CreditsSettled
 from events.content import AiCall, tally_of
+from events.estimate import estimate, total_of
 from events.message import Event
-from events.prices import cost_of
+from events.pipeline import CONTENT, STAGES
+from events.prices import Models, cost_of
 from events.run import BatchFailed, RunPaused, StageBatchCompleted
 from services.orchestrator.rules.state import State
 
 
-def bound_of(prices: int, stage: int, items: int) -> int:
-    """Return the most that one batch of so many items should cost, in whole credits."""
-    return cost_of(prices, stage, items, max(items, 1))
+def bound_of(prices: int, stage: int, items: int, models: Models) -> int:
+    """Return what one batch of so many items should cost, in whole credits."""
+    return cost_of(prices, stage, items, max(items, 1), models)
 
 
 def cover(state: State, stage: int, items: int) -> list[Event]:
@@ -20,14 +22,42 @@ def cover(state: State, stage: int, items: int) -> list[Event]:
     account can; else the pause that says how much is missing.
     """
     run, account = state.run, state.account
-    promised = sum(bound_of(run.prices, a.stage, len(a.items)) for a in run.in_flight.values())
-    short = promised + bound_of(run.prices, stage, items) - account.holds.get(run.id, 0)
+    promised = sum(
+        bound_of(run.prices, a.stage, len(a.items), run.models) for a in run.in_flight.values()
+    )
+    bound = bound_of(run.prices, stage, items, run.models)
+    short = promised + bound - account.holds.get(run.id, 0)
     if short <= 0:
         return []
     if short <= account.available:
         return [CreditsHeld(amount=short)]
-    missing = short - max(account.available, 0)
-    return [RunPaused(reason="insufficient_credits", missing_credits=missing)]
+    available = max(account.available, 0)
+    missing = short - available
+    to_finish = promised + cost_of_rest(state) - account.holds.get(run.id, 0) - available
+    return [
+        RunPaused(
+            reason="insufficient_credits",
+            missing_credits=missing,
+            missing_to_finish=max(missing, to_finish),
+        )
+    ]
+
+
+def cost_of_rest(state: State) -> int:
+    """Return what all that the run has not asked for yet is estimated to cost, by its own prices.
+
+    What batches in flight will make is not counted: nobody knows it yet.
+    """
+    run, site = state.run, state.site
+    busy = run.settled.union(run.taken)
+    waiting = {
+        stage.number: [item for item in site.waiting(stage.number) if run.may_take(item)]
+        for stage in STAGES[run.stage :]
+    }
+    waiting[run.stage] = [item for item in run.items if item not in busy]
+    pending = [len(waiting.get(stage.number, ())) for stage in STAGES]
+    revisions = len(site.revising.intersection(waiting.get(CONTENT, ())))
+    return total_of(estimate(pending, run.config, run.prices, site.history, revisions, run.models))
 
 
 def charge(

@@ -2,6 +2,8 @@
 
 from events.commands import (
     AccountRequested,
+    AiProviderDropRequested,
+    AiProviderRequested,
     BatchTimedOut,
     CancelRequested,
     CreditsRequested,
@@ -16,7 +18,15 @@ from events.commands import (
 )
 from events.message import Event, Message
 from events.receipts import MessageAccepted, MessageRefused
-from events.run import BatchFailed, BatchReturned, StageBatchCompleted, StageCompleted
+from events.run import (
+    BatchFailed,
+    BatchReturned,
+    MessageReplayed,
+    MessageSetAside,
+    RunStarted,
+    StageBatchCompleted,
+    StageCompleted,
+)
 from events.site import KeywordsAdded
 from services.orchestrator.rules.run import follow_run
 from services.orchestrator.rules.site import follow_account, follow_site
@@ -33,11 +43,15 @@ OF_RUN = (
     BatchFailed,
     BatchReturned,
     StageCompleted,
+    MessageSetAside,
+    MessageReplayed,
 )
 OF_ACCOUNT = (
     AccountRequested,
     KeyRequested,
     KeyRevocationRequested,
+    AiProviderRequested,
+    AiProviderDropRequested,
     CreditsRequested,
     SiteRequested,
 )
@@ -75,7 +89,15 @@ def follow(state: State, message: Message) -> list[Event]:
 
 
 def _numbers(message: Message, events: list[Event]) -> dict[str, int | str]:
-    if not isinstance(message, KeywordsSubmitted):
-        return {}
-    imported = sum(len(event.keywords) for event in events if isinstance(event, KeywordsAdded))
-    return {"imported": imported, "duplicates": len(message.keywords) - imported}
+    match message:
+        case KeywordsSubmitted(keywords=keywords):
+            added = [len(event.keywords) for event in events if isinstance(event, KeywordsAdded)]
+            return {"imported": sum(added), "duplicates": len(keywords) - sum(added)}
+        case RunRequested():
+            started = next(event for event in events if isinstance(event, RunStarted))
+            return {
+                "estimated_credits": started.estimated_credits,
+                "required_credits": started.required_credits,
+            }
+        case _:
+            return {}

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from events.account import (
     AccountOpened,
+    AiProviderChosen,
+    AiProviderDropped,
     CreditsGranted,
     CreditsHeld,
     CreditsReleased,
@@ -15,7 +17,9 @@ from events.account import (
 )
 from events.config import Config
 from events.content import Outcome, Tally, plus, tally_of
+from events.estimate import Past
 from events.message import Event, Message
+from events.pipeline import CONTENT, LAST, PROMPTS
 from events.run import (
     BatchExpired,
     BatchFailed,
@@ -41,6 +45,7 @@ from events.site import (
     ContentReturned,
     ItemsFreed,
     ItemsMoved,
+    ItemsRequeued,
     KeywordsAdded,
     ScheduleAdvanced,
     SiteCreated,
@@ -74,7 +79,9 @@ def evolve_run(run: Run, event: Message) -> Run:
                 status="running",
                 config=event.config,
                 prices=event.prices,
+                models=event.models,
                 site_name=event.site_name,
+                scope=None if event.retry_of is None else _scope_of(event),
             )
         case StageStarted():
             return replace(
@@ -134,16 +141,24 @@ def evolve_run(run: Run, event: Message) -> Run:
 def _recorded(run: Run, event: StageBatchCompleted) -> Run:
     asked = run.in_flight.get(event.batch_id)
     errors = [outcome.error for outcome in event.outcomes if outcome.error]
+    made = {made for outcome in event.outcomes for made in outcome.made}
+    wait = event.halt.wait_seconds if event.halt else 0
     return replace(
         run,
         in_flight=_without(run.in_flight, event.batch_id),
         settled=run.settled | {outcome.item for outcome in event.outcomes},
         tally=plus(run.tally, event.tally),
         credits_used=run.credits_used + event.tally.credits_used,
-        reported=event.batch_id if asked and asked.last else run.reported,
-        rest="within_stage",
+        reported=event.batch_id if asked and asked.last and not event.deferred else run.reported,
+        rest="provider" if wait else "within_stage",
+        wait=wait,
         last_error=errors[-1] if errors else run.last_error,
+        scope=None if run.scope is None else run.scope | made,
     )
+
+
+def _scope_of(started: RunStarted) -> frozenset[str]:
+    return frozenset(item for one in started.retried for item in one.items)
 
 
 def _came_back(run: Run, event: BatchFailed | BatchExpired | BatchReturned) -> Run:
@@ -172,7 +187,7 @@ def evolve_site(site: Site, event: Message, run_id: str) -> Site:
         case ConfigUpdated():
             return replace(site, config=event.config, next_run_at=event.next_run_at)
         case ScheduleAdvanced():
-            return replace(site, next_run_at=event.next_run_at)
+            return replace(site, next_run_at=event.next_run_at, answered=event.slot)
         case KeywordsAdded():
             ids = [keyword.id for keyword in event.keywords]
             return replace(
@@ -185,7 +200,9 @@ def evolve_site(site: Site, event: Message, run_id: str) -> Site:
         case SiteReleased():
             return replace(site, active=None, taken=site.taken | set(event.taken))
         case ItemsMoved():
-            return _moved(site, event)
+            return _moved(site, event, run_id)
+        case ItemsRequeued():
+            return _requeued(site, event)
         case ItemsFreed():
             return replace(site, taken=site.taken - set(event.items))
         case ContentApproved():
@@ -193,7 +210,12 @@ def evolve_site(site: Site, event: Message, run_id: str) -> Site:
         case ContentRejected():
             return _reviewed(site, event.content_id, "rejected")
         case ContentReturned():
-            return _reviewed(site, event.content_id, "changes_requested")
+            site = _reviewed(site, event.content_id, "changes_requested")
+            return replace(
+                site,
+                pending=_wait(site.pending, CONTENT, [event.task_id]),
+                revising=site.revising | {event.task_id},
+            )
         case _:
             return site
 
@@ -202,17 +224,30 @@ def _reviewed(site: Site, content_id: str, status: str) -> Site:
     return replace(site, contents=_with(site.contents, content_id, status))
 
 
-def _moved(site: Site, event: ItemsMoved) -> Site:
+def _requeued(site: Site, event: ItemsRequeued) -> Site:
+    again = set(event.items)
+    failed = list(site.failed)
+    failed[event.stage - 1] = {
+        item: run for item, run in failed[event.stage - 1].items() if item not in again
+    }
+    pending = _wait(site.pending, event.stage, list(event.items))
+    return replace(site, failed=tuple(failed), pending=pending)
+
+
+def _moved(site: Site, event: ItemsMoved, run_id: str) -> Site:
     gone = {*event.done, *event.failed}
     stage = event.stage
     pending = list(site.pending)
     pending[stage - 1] = {item: None for item in pending[stage - 1] if item not in gone}
-    failed = list(site.failed)
-    failed[stage - 1] = failed[stage - 1] | set(event.failed)
+    failed = site.failed
+    if event.failed:
+        lost = {**failed[stage - 1], **dict.fromkeys(event.failed, run_id)}
+        failed = (*failed[: stage - 1], lost, *failed[stage:])
     site = replace(
         site,
         pending=tuple(pending),
-        failed=tuple(failed),
+        failed=failed,
+        history={**site.history, stage: event.teach(site.history.get(stage, Past()))},
         taken=site.taken - gone if site.taken else site.taken,
         slugs=site.slugs | set(event.slugs) if event.slugs else site.slugs,
     )
@@ -224,8 +259,14 @@ def _moved(site: Site, event: ItemsMoved) -> Site:
         case 2 | 3:
             return replace(site, pending=_wait(site.pending, stage + 1, made))
         case 4:
-            contents = {**site.contents, **dict.fromkeys(made, "drafted")}
-            return replace(site, contents=contents, pending=_wait(site.pending, 5, made))
+            drafted = dict.fromkeys([*made, *event.revised], "drafted")
+            return replace(
+                site,
+                contents={**site.contents, **drafted},
+                task_of={**site.task_of, **{one.id: one.of for one in event.made}},
+                revising=site.revising - set(event.done),
+                pending=_wait(_wait(site.pending, PROMPTS, made), LAST, list(event.revised)),
+            )
         case 5:
             return _illustrate(site, event)
         case 6:
@@ -289,6 +330,10 @@ def evolve_account(account: Account, event: Message, run_id: str) -> Account:
             return replace(account, keys=_with(account.keys, event.key.key_id, event.key.role))
         case KeyRevoked():
             return replace(account, keys=_without(account.keys, event.key_id))
+        case AiProviderChosen():
+            return replace(account, models=event.models)
+        case AiProviderDropped():
+            return replace(account, models=None)
         case CreditsGranted():
             return replace(account, balance=account.balance + event.amount)
         case CreditsHeld():

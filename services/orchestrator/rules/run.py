@@ -1,6 +1,8 @@
 """A run's transitions: which message is followed in which state, and by what."""
 
-from events.account import CreditsHeld
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from events.commands import (
     BatchTimedOut,
     CancelRequested,
@@ -10,19 +12,19 @@ from events.commands import (
     TimerElapsed,
 )
 from events.content import Draft, Fact, Outcome, tally_of
-from events.estimate import estimate, required_of, total_of
 from events.message import Event, Message
-from events.pipeline import STAGES, stage_of
-from events.prices import CURRENT
+from events.pipeline import CONTENT, stage_of
 from events.run import (
     BatchExpired,
     BatchFailed,
     BatchGivenUp,
     BatchReturned,
+    MessageReplayed,
+    MessageSetAside,
+    PauseReason,
     RunCancelled,
     RunPaused,
     RunResumed,
-    RunStarted,
     StageBatchCompleted,
     StageBatchRequested,
     StageCompleted,
@@ -32,17 +34,21 @@ from events.site import (
     ItemsFreed,
     ItemsMoved,
     Made,
-    RunRefused,
-    ScheduleAdvanced,
-    SiteOccupied,
     SiteReleased,
 )
-from services.orchestrator.rules.credits import charge
+from services.orchestrator.rules.credits import bound_of, charge
 from services.orchestrator.rules.evolve import evolve
-from services.orchestrator.rules.schedule import TOO_LATE, next_run_at
 from services.orchestrator.rules.stages import complete, fail, then
+from services.orchestrator.rules.start import start
 from services.orchestrator.rules.state import UNKNOWN, Asked, Refused, Run, Site, State
 
+PERSON_ACTS: Mapping[str, PauseReason] = MappingProxyType(
+    {
+        "out_of_credits": "provider_out_of_credits",
+        "key_refused": "provider_key_refused",
+        "misconfigured": "provider_misconfigured",
+    }
+)
 TRIES = 3  # attempts of one batch before it is given up, or the run with it
 
 
@@ -52,12 +58,12 @@ def follow_run(state: State, message: Message) -> list[Event]:
     match message, run.status:
         case RunRequested(), "absent":
             return then(state, start(state, message))
-        case PauseRequested(), "running":
-            return [RunPaused()]
-        case ResumeRequested(), "paused":
-            return resume(state)
-        case CancelRequested(), "running" | "paused":
-            return then(state, [RunCancelled(), SiteReleased(taken=run.taken)])
+        case PauseRequested(note=note), "running":
+            return [RunPaused(note=note)]
+        case ResumeRequested(note=note), "paused":
+            return resume(state, note)
+        case CancelRequested(note=note), "running" | "paused":
+            return then(state, [RunCancelled(note=note), SiteReleased(taken=run.taken)])
         case TimerElapsed(timer_id=timer), "running" | "paused" if timer == run.timer:
             return then(state, [TimerFired(timer_id=timer)])
         case StageBatchCompleted(batch_id=batch, stage=stage), _ if _is_of(run, batch, stage):
@@ -84,6 +90,8 @@ def follow_run(state: State, message: Message) -> list[Event]:
             _,
         ):
             return []  # late or repeated: the run has moved on
+        case MessageSetAside() | MessageReplayed(), _ if run.status != "absent":
+            return [message]  # told in any state, and changing nothing
         case _, "absent":
             raise Refused("not_found", UNKNOWN)
         case _:
@@ -99,89 +107,19 @@ def _is_asked(run: Run, batch_id: str, attempt: int) -> bool:
     return batch_id in run.in_flight and run.in_flight[batch_id].attempt == attempt
 
 
-def start(state: State, message: RunRequested) -> list[Event]:
-    """Occupy the site, start the run and hold its credits. Raises Refused."""
-    site = state.site
-    advanced = _advance(state, message)
-    try:
-        estimated, required = admit(state, message)
-    except Refused as no:
-        refused = RunRefused(
-            trigger_type=message.trigger_type,
-            slot=message.slot,
-            code=no.code,
-            detail=no.detail,
-            numbers=no.numbers,
-        )
-        raise Refused(no.code, no.detail, no.numbers, (refused, *advanced)) from no
-    started = RunStarted(
-        trigger_type=message.trigger_type,
-        config=site.config,
-        prices=CURRENT,
-        site_name=site.name,
-        estimated_credits=estimated,
-        required_credits=required,
-        available_credits=state.account.available,
-    )
-    hold = [CreditsHeld(amount=required)] if required else []
-    return [SiteOccupied(), started, *hold, *advanced]
-
-
-def admit(state: State, message: RunRequested) -> tuple[int, int]:
-    """Return the estimate and what must be available for it, in credits. Raises Refused."""
-    site, available = state.site, state.account.available
-    _check_slot(state, message)
-    if site.active:
-        detail = "A run of this site is active; wait for its end, or cancel it."
-        raise Refused("run_already_active", detail, {"active_run_id": site.active})
-    pending = [len(site.waiting(stage.number)) for stage in STAGES]
-    if not any(pending):
-        raise Refused("nothing_to_do", "No stage has anything to do; add keywords first.")
-    estimated = total_of(estimate(pending, site.config, CURRENT))
-    required = required_of(estimated)
-    if available < required:
-        detail = f"The run needs {required} credits and {available} are available."
-        numbers = {
-            "estimated_credits": estimated,
-            "required_credits": required,
-            "available_credits": available,
-        }
-        raise Refused("insufficient_credits", detail, numbers)
-    return estimated, required
-
-
-def _advance(state: State, message: RunRequested) -> list[Event]:
-    """A slot is answered once, whatever the answer: the schedule moves on in the same append."""
-    if message.slot is None or message.slot != state.site.next_run_at:
-        return []
-    upcoming = next_run_at(state.site.config, max(state.now, message.slot))
-    return [ScheduleAdvanced(slot=message.slot, next_run_at=upcoming)]
-
-
-def _check_slot(state: State, message: RunRequested) -> None:
-    if message.slot is None:
-        return
-    if message.slot != state.site.next_run_at:
-        raise Refused("schedule_changed", "The schedule has been changed since this was due.")
-    late = state.now - message.slot
-    if late >= TOO_LATE:
-        hours = int(late.total_seconds() // 3600)
-        detail = f"The schedule was due {hours} hours ago; runs are caught up within 23 hours."
-        raise Refused("schedule_missed", detail, {"hours_late": hours})
-
-
-def resume(state: State) -> list[Event]:
+def resume(state: State, note: str) -> list[Event]:
     """Go on, unless the next batch cannot be paid for. Raises Refused."""
-    events = then(state, [RunResumed()])
+    events = then(state, [RunResumed(note=note)])
     for event in events:
         if isinstance(event, StageBatchRequested):
             break
         if isinstance(event, RunPaused):
             raise Refused(
                 "insufficient_credits",
-                f"{event.missing_credits} credits are missing for the next batch.",
+                f"{event.lack()}.",
                 {
                     "missing_credits": event.missing_credits,
+                    "missing_to_finish": event.missing_to_finish,
                     "available_credits": state.account.available,
                 },
             )
@@ -194,26 +132,56 @@ def record(state: State, report: StageBatchCompleted) -> list[Event]:
     report = unique_slugs(state.site, complete_report(report, asked))
     charged, settled = charge(state, report)
     assert isinstance(charged, StageBatchCompleted)
-    return [charged, moved(state.site, charged), *settled]
+    return [
+        charged,
+        moved(state, charged),
+        *free_deferred(state.run, charged),
+        *settled,
+        *halted(state.run, charged),
+    ]
 
 
 def complete_report(report: StageBatchCompleted, asked: Asked) -> StageBatchCompleted:
-    """Return the report with one outcome for each item that was asked for, and no other."""
-    if tuple(outcome.item for outcome in report.outcomes) == asked.items:
-        return report
+    """Return the report with each item that was asked for, and no other: settled or deferred.
+
+    Only a provider's halt defers items.
+    """
     told = {outcome.item: outcome for outcome in reversed(report.outcomes)}
+    waits = set(report.deferred if report.halt else ()) - told.keys()
+    deferred = tuple(item for item in asked.items if item in waits)
+    settled = tuple(item for item in asked.items if item not in waits)
+    if tuple(outcome.item for outcome in report.outcomes) == settled:
+        return report.model_copy(update={"deferred": deferred})
     silent = "the worker reported nothing for this item"
-    outcomes = tuple(told.get(item) or Outcome(item=item, error=silent) for item in asked.items)
+    outcomes = tuple(told.get(item) or Outcome(item=item, error=silent) for item in settled)
     tally = tally_of(report.stage, outcomes, report.made, report.calls)
-    return report.model_copy(update={"outcomes": outcomes, "tally": tally})
+    return report.model_copy(update={"outcomes": outcomes, "tally": tally, "deferred": deferred})
+
+
+def free_deferred(run: Run, report: StageBatchCompleted) -> list[ItemsFreed]:
+    """An ended run asks for nothing again: what was deferred is free for the next run."""
+    if not run.has_ended or not report.deferred:
+        return []
+    return [ItemsFreed(stage=report.stage, items=report.deferred)]
+
+
+def halted(run: Run, report: StageBatchCompleted) -> list[RunPaused]:
+    """Pause the run when its provider answers nobody until a person has acted."""
+    if run.status != "running" or report.halt is None:
+        return []
+    reason = PERSON_ACTS.get(report.halt.kind)
+    return [RunPaused(reason=reason, note=report.halt.detail)] if reason else []
 
 
 def unique_slugs(site: Site, report: StageBatchCompleted) -> StageBatchCompleted:
-    """Return the report with slugs that the site does not have yet: `title`, `title-2`, …"""
+    """Return the report with slugs that the site does not have yet: `title`, `title-2`, …
+
+    A draft that is there already was written anew, and keeps the slug that it has.
+    """
     taken = set(site.slugs)
     made: list[Fact] = []
     for fact in report.made:
-        if isinstance(fact, Draft):
+        if isinstance(fact, Draft) and fact.id not in site.contents:
             slug, number = fact.slug, 1
             while slug in taken:
                 number += 1
@@ -225,19 +193,27 @@ def unique_slugs(site: Site, report: StageBatchCompleted) -> StageBatchCompleted
     return report.model_copy(update={"made": tuple(made)})
 
 
-def moved(site: Site, report: StageBatchCompleted) -> ItemsMoved:
+def moved(state: State, report: StageBatchCompleted) -> ItemsMoved:
     """Return where the report's items are now; a cluster that has waited before stays out."""
+    site, run = state.site, state.run
     parents: dict[str, str] = {}
+    revised: list[str] = []
     for outcome in report.outcomes:
         for made in outcome.made:
-            if made not in site.clusters:
+            if report.stage == CONTENT and made in site.contents:
+                revised.append(made)
+            elif made not in site.clusters:
                 parents.setdefault(made, outcome.item)
+    done = tuple(outcome.item for outcome in report.outcomes if outcome.error is None)
     return ItemsMoved(
         stage=report.stage,
-        done=tuple(outcome.item for outcome in report.outcomes if outcome.error is None),
+        done=done,
         failed=tuple(outcome.item for outcome in report.outcomes if outcome.error is not None),
         made=tuple(Made(id=made, of=parent) for made, parent in parents.items()),
+        revised=tuple(revised),
         slugs=tuple(fact.slug for fact in report.made if isinstance(fact, Draft)),
+        credits_used=report.tally.credits_used,
+        listed_credits=bound_of(run.prices, report.stage, len(done), run.models),
     )
 
 

@@ -1,8 +1,17 @@
 """What may be asked of a site and of an account beside its runs."""
 
-from events.account import AccountOpened, CreditsGranted, KeyIssued, KeyRevoked
+from events.account import (
+    AccountOpened,
+    AiProviderChosen,
+    AiProviderDropped,
+    CreditsGranted,
+    KeyIssued,
+    KeyRevoked,
+)
 from events.commands import (
     AccountRequested,
+    AiProviderDropRequested,
+    AiProviderRequested,
     ApprovalRequested,
     ChangesRequested,
     ConfigUpdateRequested,
@@ -26,6 +35,7 @@ from events.site import (
     SiteCreated,
 )
 from services.orchestrator.rules.schedule import next_run_at
+from services.orchestrator.rules.start import give_up
 from services.orchestrator.rules.state import UNKNOWN, Refused, State
 
 OF_SCHEDULE = (
@@ -50,7 +60,8 @@ def follow_site(state: State, message: Message) -> list[Event]:
         case RejectionRequested(content_id=content, reason=reason):
             return [ContentRejected(content_id=_in_review(state, content), reason=reason)]
         case ChangesRequested(content_id=content, note=note):
-            return [ContentReturned(content_id=_in_review(state, content), note=note)]
+            id_ = _in_review(state, content)
+            return [ContentReturned(content_id=id_, task_id=state.site.task_of[id_], note=note)]
         case _:
             raise Refused("invalid_request", "This is not a command for a site.")
 
@@ -58,12 +69,15 @@ def follow_site(state: State, message: Message) -> list[Event]:
 def update_config(state: State, message: ConfigUpdateRequested) -> list[Event]:
     """Change some fields; the schedule's next time is computed anew when one of its own changes.
 
-    Otherwise a slot that is due, and not answered yet, would be skipped.
+    A slot that is due then is answered with that change. Other changes leave it due. A slot that
+    was answered stays so, also when the clock has gone back since.
     """
     site = state.site
     config = Config.model_validate({**dict(site.config), **message.changes.chosen()})
     if any(getattr(config, name) != getattr(site.config, name) for name in OF_SCHEDULE):
-        return [ConfigUpdated(config=config, next_run_at=next_run_at(config, state.now))]
+        upcoming = next_run_at(config, max(state.now, site.answered or state.now))
+        updated = ConfigUpdated(config=config, next_run_at=upcoming)
+        return [updated, *give_up(state, upcoming)]
     return [ConfigUpdated(config=config, next_run_at=site.next_run_at)]
 
 
@@ -114,6 +128,10 @@ def follow_account(state: State, message: Message) -> list[Event]:
             return [KeyRevoked(key_id=key_id)]
         case KeyRevocationRequested(), True:
             raise Refused("not_found", "There is no such key.")
+        case AiProviderRequested(), True:
+            return [choose_provider(message)]
+        case AiProviderDropRequested(), True:
+            return [AiProviderDropped()] if account.models else []
         case CreditsRequested(amount=amount, reason=reason), True:
             return [CreditsGranted(amount=amount, reason=reason)]
         case SiteRequested(), True if not state.site.id:
@@ -124,3 +142,12 @@ def follow_account(state: State, message: Message) -> list[Event]:
             ]
         case _:
             raise Refused("invalid_transition", "This exists already.")
+
+
+def choose_provider(message: AiProviderRequested) -> AiProviderChosen:
+    """Take the account's choice; its models are its own, whatever the command says of them."""
+    return AiProviderChosen(
+        base_url=message.base_url,
+        models=message.models.model_copy(update={"own": True}),
+        secret_id=message.secret_id,
+    )

@@ -1,6 +1,7 @@
 """What a run does next: the one place that decides it, after whatever has happened."""
 
 from datetime import timedelta
+from itertools import islice
 
 from events.account import CreditsReleased
 from events.ids import batch_id_of, derive
@@ -55,7 +56,8 @@ def _between_stages(state: State) -> list[Event]:
         return [RunCompleted(total_credits_used=run.credits_used), SiteReleased()]
     if delay := _delay(state):
         return delay
-    items = state.site.waiting(run.stage + 1)[: run.config.max_items_per_stage]
+    waiting = (item for item in state.site.waiting(run.stage + 1) if run.may_take(item))
+    items = tuple(islice(waiting, run.config.max_items_per_stage))
     return [StageStarted(stage=run.stage + 1, items=items)]
 
 
@@ -100,6 +102,8 @@ def _ask(
         last=not others,
         so_far=run.tally,
         answer_by=state.now + timedelta(seconds=state.batch_timeout),
+        models=run.models,
+        brief=run.config.brief,
     )
     return [*first, request]
 
@@ -108,11 +112,11 @@ def _delay(state: State) -> list[Event]:
     run = state.run
     if run.rest is None:
         return []
-    seconds = (
-        run.config.within_stage_delay
-        if run.rest == "within_stage"
-        else run.config.between_stage_delay
-    )
+    seconds = {
+        "within_stage": run.config.within_stage_delay,
+        "between_stages": run.config.between_stage_delay,
+        "provider": run.wait,
+    }[run.rest]
     if not seconds:
         return []
     return [

@@ -8,8 +8,11 @@ from typing import Any, Literal
 
 from events.config import Config
 from events.content import Tally
+from events.estimate import History
 from events.message import Event
 from events.pipeline import STAGES
+from events.prices import LOCAL, Models
+from events.run import StageItems
 
 RunStatus = Literal["absent", "running", "paused", "cancelled", "completed", "failed"]
 ENDED: frozenset[RunStatus] = frozenset({"cancelled", "completed", "failed"})
@@ -55,13 +58,16 @@ class Run:
 
     `settled` are items of the stage that are done or failed; `again` are batches that came back
     and are to be asked for again; `reported` is the stage's last batch once it is recorded, while
-    its StageCompleted is awaited; `rest` is the kind of delay that is due before the next step.
+    its StageCompleted is awaited; `rest` is the kind of delay that is due before the next step, of
+    `wait` seconds where a provider said so.
+    `scope` are the items that a retry may take, with what it has made of them; else none.
     """
 
     id: str = ""
     status: RunStatus = "absent"
     config: Config = field(default_factory=Config)
     prices: int = 0
+    models: Models = LOCAL
     site_name: str = ""
     stage: int = 0
     is_open: bool = False
@@ -75,8 +81,14 @@ class Run:
     reported: str | None = None
     timer: str | None = None
     timers: int = 0
-    rest: Literal["within_stage", "between_stages"] | None = None
+    rest: Literal["within_stage", "between_stages", "provider"] | None = None
+    wait: int = 0
     last_error: str = ""
+    scope: frozenset[str] | None = None
+
+    def may_take(self, item: str) -> bool:
+        """Tell whether the run may take an item that waits."""
+        return self.scope is None or item in self.scope
 
     @property
     def has_ended(self) -> bool:
@@ -92,10 +104,13 @@ class Run:
 class Site:
     """A site with its backlog: for each stage the items that wait, oldest first.
 
-    `taken` are items in flight of runs that have ended. `outstanding` counts a draft's prompts
-    that are not settled, `content_of` maps those prompts to it. `clusters` are all that ever
-    waited, as several batches may report the same one. `contents` maps each draft to drafted,
-    review, approved, rejected or changes_requested.
+    `failed` maps for each stage the items that failed to the run in which they did. `taken` are
+    items in flight of runs that have ended. `outstanding` counts a draft's prompts that are not
+    settled, `content_of` maps those prompts to it. `clusters` are all that ever waited, as several
+    batches may report the same one. `contents` maps each draft to drafted, review, approved,
+    rejected or changes_requested, `task_of` to the task that it was written for. `revising` are
+    the tasks that wait to be written anew. `history` is what estimates are learned from.
+    `answered` is the newest slot of the schedule that has its answer.
     """
 
     id: str = ""
@@ -103,16 +118,20 @@ class Site:
     name: str = ""
     config: Config = field(default_factory=Config)
     next_run_at: datetime | None = None
+    answered: datetime | None = None
     active: str | None = None
     keywords: frozenset[str] = frozenset()
     pending: tuple[Mapping[str, None], ...] = ({},) * len(STAGES)
-    failed: tuple[frozenset[str], ...] = (frozenset(),) * len(STAGES)
+    failed: tuple[Mapping[str, str], ...] = ({},) * len(STAGES)
     taken: frozenset[str] = frozenset()
     outstanding: Mapping[str, int] = field(default_factory=dict)
     content_of: Mapping[str, str] = field(default_factory=dict)
     clusters: frozenset[str] = frozenset()
     slugs: frozenset[str] = frozenset()
     contents: Mapping[str, str] = field(default_factory=dict)
+    task_of: Mapping[str, str] = field(default_factory=dict)
+    revising: frozenset[str] = frozenset()
+    history: History = field(default_factory=dict)
 
     def waiting(self, stage: int) -> tuple[str, ...]:
         """Return the stage's items that a run may take, oldest first."""
@@ -120,16 +139,31 @@ class Site:
             return tuple(self.pending[stage - 1])
         return tuple(item for item in self.pending[stage - 1] if item not in self.taken)
 
+    def failed_in(self, run_id: str) -> tuple[StageItems, ...]:
+        """Return what failed in the run and has not been tried again since."""
+        found = (
+            StageItems(
+                stage=stage.number,
+                items=tuple(item for item, of in failed.items() if of == run_id),
+            )
+            for stage, failed in zip(STAGES, self.failed, strict=True)
+        )
+        return tuple(one for one in found if one.items)
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The ledger: available credits are the balance less what runs hold. `keys` maps to roles."""
+    """The ledger: available credits are the balance less what runs hold. `keys` maps to roles.
+
+    `models` are those of a provider of its own, none when it asks the installation's.
+    """
 
     id: str = ""
     is_open: bool = False
     balance: int = 0
     holds: Mapping[str, int] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
+    models: Models | None = None
 
     @property
     def available(self) -> int:
@@ -139,6 +173,8 @@ class Account:
 @dataclass(frozen=True, slots=True)
 class State:
     """All that one decision may look at; `now` is UTC, `batch_timeout` seconds.
+
+    `models` are the installation's: those of a run of an account without a provider of its own.
 
     `is_foreign` says that a stream belongs to another account than the message's, or the run to
     another site.
@@ -150,3 +186,9 @@ class State:
     site: Site = field(default_factory=Site)
     account: Account = field(default_factory=Account)
     is_foreign: bool = False
+    models: Models = LOCAL
+
+    @property
+    def models_now(self) -> Models:
+        """The models that a run asks which begins now."""
+        return self.account.models or self.models

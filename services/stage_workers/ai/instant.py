@@ -4,9 +4,9 @@ from typing import Any, ClassVar, cast
 
 from services.stage_workers.ai.model import (
     A,
-    Answered,
     AnswerRejected,
     Article,
+    Call,
     ClusterKeywords,
     DescribeImages,
     DrawImage,
@@ -31,9 +31,11 @@ class InstantProvider:
 
     model: ClassVar[str] = "instant"
 
-    async def answer(self, question: Question[A]) -> Answered[A]:
+    async def answer(self, question: Question[A], calls: list[Call]) -> A:
         """Return a fixed kind of answer. Raises AnswerRejected for an unknown question."""
-        return Answered(cast("A", reply(question)))
+        answer = reply(question)
+        calls.append(Call(self.model))
+        return cast("A", answer)
 
 
 def reply(question: Question[Any]) -> object:
@@ -46,7 +48,8 @@ def reply(question: Question[Any]) -> object:
             title = f"About {question.cluster}"
             return (Suggestion(title, question.intent, ("Overview",), texts),)
         case WriteArticle():
-            return Article(BODY, question.title[:60], question.title[:155])
+            body = f"{BODY}\n\n{question.note}" if question.note else BODY
+            return Article(body, question.title[:60], question.title[:155])
         case DescribeImages():
             return (ImageIdea("featured", "", question.title, question.title[:125]),)
         case DrawImage():

@@ -1,35 +1,56 @@
-"""What a stage may ask of a provider, and what it gets back: typed answers and usage."""
+"""What a stage may ask of a provider, and what it gets back: typed answers, and calls made."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Generic, Protocol, TypeVar
 
-from events.content import Intent
+from events.brief import PLAIN, Brief
+from events.content import Halt, Intent
+from events.prices import Models
 
 A = TypeVar("A")
 
 
-class ModelUnavailable(Exception):
+class ItemFailed(Exception):
+    """The provider has no answer for this item; the sentence says why. Others are not affected."""
+
+
+class ModelUnavailable(ItemFailed):
     """The provider cannot answer, and trying again has been tried."""
 
 
-class AnswerRejected(Exception):
+class AnswerRejected(ItemFailed):
     """The answer has the wrong shape or breaks a rule, also when asked again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What one call used, in tokens as the provider counts them."""
+class RequestDeclined(ItemFailed):
+    """The provider does not answer this by its policy; asking again would not help."""
 
+
+class ProviderHalted(Exception):
+    """The provider answers nobody at the moment: no item is to blame, and none fails."""
+
+    def __init__(self, halt: Halt) -> None:
+        super().__init__(halt.detail)
+        self.halt = halt
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a model as it was made, failed ones included: tokens as the provider counts.
+
+    `prompt` is the prompt's name and version, `prompt_hash` the SHA-256 in hex of all that was
+    sent. A call that was cut off has a cost that nobody knows.
+    """
+
+    model: str
     tokens_in: int = 0
     tokens_out: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Answered(Generic[A]):
-    """A provider's typed answer with what it used."""
-
-    value: A
-    usage: Usage = field(default_factory=Usage)
+    images: int = 0
+    milliseconds: int = 0
+    error: str | None = None
+    prompt: str = ""
+    prompt_hash: str = ""
+    cost_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +78,15 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class ClusterKeywords(Question[tuple[Group, ...]]):
-    """Group all keywords of a stage by meaning; every keyword comes back in exactly one group."""
+    """Group all keywords of a stage by meaning; every keyword comes back in exactly one group.
+
+    Only the groups that hold one of `own`, the batch's keywords, need names that people see.
+    """
 
     function: ClassVar[str] = "cluster_keywords"
     keywords: tuple[Keyword, ...]
+    own: tuple[str, ...] = ()
+    brief: Brief = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +107,7 @@ class SuggestIdeas(Question[tuple[Suggestion, ...]]):
     keywords: tuple[Keyword, ...]
     volumes: tuple[int | None, ...] = ()
     taken: tuple[str, ...] = ()
+    brief: Brief = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +120,32 @@ class Article:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """Another article of the site, and its path there."""
+
+    title: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class WriteArticle(Question[Article]):
+    """Asks for an article; with `note`, for the `previous` one's text changed as a reviewer asks.
+
+    `task` is the writing task's id, under which an article that was put off goes on. `previous` is
+    Markdown, and empty when that text has been erased. `related` are the articles
+    that it may link to, and no others.
+    """
+
     function: ClassVar[str] = "write_article"
     title: str
     intent: Intent
     outline: tuple[str, ...]
     target_keywords: tuple[str, ...]
-    related: tuple[str, ...] = ()
+    related: tuple[Link, ...] = ()
+    previous: str = ""
+    note: str = ""
+    brief: Brief = PLAIN
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +165,7 @@ class DescribeImages(Question[tuple[ImageIdea, ...]]):
     intent: Intent
     body: str
     keywords: tuple[str, ...]
+    brief: Brief = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +188,17 @@ class DrawImage(Question[Picture]):
 
 
 class Provider(Protocol):
-    """Answers every kind of question. Raises ModelUnavailable or AnswerRejected."""
+    """Answers every kind of question, in as many calls as it takes."""
 
-    @property
-    def model(self) -> str:
-        """The model's name in the AI task log."""
+    async def answer(self, question: Question[A], calls: list[Call]) -> A:
+        """Return the answer, and enter each call as soon as it has ended, also a failed one.
+
+        Raises ItemFailed or ProviderHalted.
+        """
         ...
 
-    async def answer(self, question: Question[A]) -> Answered[A]: ...
+
+class ProviderOf(Protocol):
+    """Chooses the provider for an account and the models of its run. Raises ProviderHalted."""
+
+    async def __call__(self, account_id: str, models: Models) -> Provider: ...

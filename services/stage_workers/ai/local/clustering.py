@@ -1,7 +1,7 @@
-"""Groups keywords by meaning: Ward's method on unit vectors, then names and intents."""
+"""Groups keywords by meaning: Ward's method where they were placed, then names and intents."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,13 @@ from services.stage_workers.ai.local.intents import (
     intent_of_group,
     without_navigation,
 )
+from services.stage_workers.ai.local.meanings import Embed, drawn_together, meanings
 from services.stage_workers.ai.local.names import name_groups
 from services.stage_workers.ai.model import Group, Keyword
 
-CUT = 1.3  # Ward height; the best of 1.1 to 1.5 on 496 hand-labelled keywords
-NEAR = 0.35  # cosine to the nearest of one's cluster; raises ARI .655 to .661 on the 301 labelled
+# chosen like what places the keywords: docs/local-provider.md
+CUT = 1.05  # Ward height
+NEAR = 0.35  # cosine of whole phrases, to the nearest of one's cluster
 AT_ONCE = 5_000  # keywords; the distances of that many take 100 MB
 
 Matrix = npt.NDArray[np.float32]
@@ -24,13 +26,15 @@ Matrix = npt.NDArray[np.float32]
 
 def cluster(
     keywords: Sequence[Keyword],
-    embed: Callable[[Sequence[str]], Vectors],
+    embed: Embed,
     cut: float = CUT,
 ) -> tuple[Group, ...]:
     """Return groups that hold every keyword once. The order of the keywords changes nothing."""
     ordered = sorted(keywords, key=lambda keyword: (keyword.id, keyword.text))
-    vectors = embed([keyword.text for keyword in ordered])
-    labels = without_strays(vectors, labels_of(vectors, cut))
+    if not ordered:
+        return ()
+    texts = [keyword.text for keyword in ordered]
+    labels = without_strays(embed(texts), labels_of(meanings(texts, embed), cut))
     together: defaultdict[tuple[int, str], list[Keyword]] = defaultdict(list)
     for keyword, label in zip(ordered, labels, strict=True):
         together[label, _destination(keyword)].append(keyword)
@@ -49,7 +53,7 @@ def cluster(
 def labels_of(vectors: Vectors, cut: float = CUT) -> list[int]:
     """Return a label per row, numbered by first use. More than 5,000 rows are halved first."""
     if len(vectors) <= AT_ONCE:
-        return ward_labels(vectors, cut)
+        return ward_labels(drawn_together(vectors), cut)
     labels = np.zeros(len(vectors), np.int64)
     for rows in halves(vectors):
         labels[rows] = np.array(labels_of(vectors[rows], cut)) + labels.max() + 1

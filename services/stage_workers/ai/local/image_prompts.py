@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from events.content import Intent
+from services.stage_workers.ai.local.articles import LINKED
 from services.stage_workers.ai.local.titles import shorten
 from services.stage_workers.ai.model import DescribeImages, ImageIdea
 
 ALT = 125  # characters, what screen readers are said to read in one go
-TWO_FROM = 8  # H2 headings of a draft, lists aside, that gets two in-article images
+TWO_FROM = 8  # H2 headings of a draft, questions and links aside, that gets two in-article images
 EXCERPT = 160  # characters of the section's text
 ASKED = re.compile(r"^- (.+\?)$", re.MULTILINE)
-APART = ("frequently asked", "see also", "keyword checklist", "before publishing")
+APART = ("frequently asked", *map(str.lower, LINKED))
 
 COMPOSITIONS: dict[Intent, str] = {
     "informational": "one clear subject in the middle distance, seen from slightly above, with calm"
@@ -51,7 +52,7 @@ class Section:
 
     @property
     def is_apart(self) -> bool:
-        """Tell whether it is no part of the argument: frequent questions, links, checklists."""
+        """Tell whether it is no part of the argument: frequent questions, links."""
         return self.heading.lower().startswith(APART)
 
 

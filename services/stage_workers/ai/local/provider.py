@@ -2,28 +2,31 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, TypeVar, cast
 
+from events.brief import Brief, is_english
 from services.stage_workers.ai.local.articles import write
 from services.stage_workers.ai.local.cards import draw
 from services.stage_workers.ai.local.clustering import cluster
-from services.stage_workers.ai.local.embeddings import Embedder
+from services.stage_workers.ai.local.embeddings import embedder
 from services.stage_workers.ai.local.ideas import suggest
 from services.stage_workers.ai.local.image_prompts import describe
 from services.stage_workers.ai.model import (
     A,
-    Answered,
     AnswerRejected,
+    Call,
     ClusterKeywords,
     DescribeImages,
     DrawImage,
     Group,
+    ItemFailed,
+    Keyword,
     Question,
     SuggestIdeas,
-    Usage,
     WriteArticle,
 )
 
@@ -43,27 +46,43 @@ class LocalProvider:
     model: ClassVar[str] = "local-1"
 
     def __init__(self) -> None:
-        self._embed = Embedder()
+        self.embed = embedder()
         self._images = ThreadPoolExecutor(IMAGES_AT_ONCE, thread_name_prefix="cards")
         self._clustering = threading.Lock()
-        self._clustered: tuple[ClusterKeywords, tuple[Group, ...]] | None = None
+        self._clustered: tuple[tuple[Keyword, ...], tuple[Group, ...]] | None = None
 
-    async def answer(self, question: Question[A]) -> Answered[A]:
-        """Return the answer, its tokens estimated from its letters.
+    async def answer(self, question: Question[A], calls: list[Call]) -> A:
+        """Return the answer of one call, its tokens estimated from its letters.
 
         Raises ModelUnavailable when the embedding model's file is wrong, and AnswerRejected for a
-        question of another kind.
+        question of another kind, or for text in a language other than English.
         """
-        value = await self._work(question)
-        usage = Usage(tokens_in=tokens(question), tokens_out=tokens(value))
-        return Answered(cast("A", value), usage)
+        started, value, error = time.monotonic(), None, None
+        try:
+            value = await self._work(question)
+        except ItemFailed as failure:
+            error = str(failure)
+            raise
+        finally:
+            calls.append(
+                Call(
+                    model=self.model,
+                    tokens_in=tokens(question),
+                    tokens_out=tokens(value),
+                    milliseconds=round((time.monotonic() - started) * 1000),
+                    error=error,
+                )
+            )
+        return cast("A", value)
 
     async def _work(self, question: Question[Any]) -> object:
+        if isinstance(question, SuggestIdeas | WriteArticle | DescribeImages):
+            refuse_other_languages(question.brief)
         match question:
             case ClusterKeywords():
                 return await asyncio.to_thread(self._cluster, question)
             case SuggestIdeas():
-                return await asyncio.to_thread(suggest, question, self._embed)
+                return await asyncio.to_thread(suggest, question, self.embed)
             case WriteArticle():
                 return await asyncio.to_thread(write, question)
             case DescribeImages():
@@ -78,9 +97,21 @@ class LocalProvider:
 
     def _cluster(self, question: ClusterKeywords) -> tuple[Group, ...]:
         with self._clustering:
-            if self._clustered is None or self._clustered[0] != question:
-                self._clustered = question, cluster(question.keywords, self._embed)
+            if self._clustered is None or self._clustered[0] != question.keywords:
+                self._clustered = question.keywords, cluster(question.keywords, self.embed)
             return self._clustered[1]
+
+
+def refuse_other_languages(brief: Brief) -> None:
+    """Raise AnswerRejected unless the site's language is a kind of English.
+
+    Keywords of any language are grouped, and cards drawn for any title.
+    """
+    if not is_english(brief.language):
+        raise AnswerRejected(
+            f"the local provider writes English only, and the language of this site is"
+            f" {brief.language}: choose English, or a provider with a language model"
+        )
 
 
 def tokens(value: object) -> int:

@@ -16,7 +16,7 @@ from services.stage_workers.ai.local.names import content_words, plain
 
 # by form; {x} is what the form's shape found, {text} the whole keyword
 QUESTIONS = {
-    "versus": "Which differences matter most: {text}?",
+    "versus": "Which differences matter most: {lead}?",
     "how to": "How do I {rest}?",
     "near me": "How do I find the right {x} near me?",
     "template": "What should I include in my {text}?",
@@ -36,7 +36,12 @@ QUESTIONS = {
     "choice": "How do I decide: {text}?",
     "difference": "What is the difference between {x}?",
 }
-ANY_QUESTION = "What should I know about {text}?"
+ANY_QUESTIONS = (
+    "What should I know about {text}?",
+    "What matters most about {text}?",
+    "Where do I start with {text}?",
+    "What do I need to find out about {text}?",
+)
 
 DANGLING = word_set("a an and are at by can do for from how if in is of on or the to vs. with")
 
@@ -105,9 +110,11 @@ def question_of(keyword: str) -> str:
     form, text = form_of(keyword), _ready(keyword)
     match = form.shape.match(text)
     parts = {name: spelled(part) for name, part in match.groupdict().items()} if match else {}
-    asked = QUESTIONS.get(form.name, ANY_QUESTION).format(
+    usual = ANY_QUESTIONS[_digest(keyword) % len(ANY_QUESTIONS)]
+    asked = QUESTIONS.get(form.name, usual).format(
         **{"x": "", "y": "", **parts},
         text=spelled(text),
+        lead=lead_of(keyword),
         rest=spelled(text.removeprefix("how to ")),
         product=spelled(re.sub(r" reviews?$", "", text)),
         options=spelled(_options(text)),

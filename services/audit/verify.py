@@ -1,0 +1,225 @@
+"""`septet audit verify`: all copies of what happened, compared, each finding one line."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+
+import sqlalchemy as sa
+
+from events.topics import Placed
+from projections import rebuild
+from projections.database import open_engine
+from services.artifacts import open_artifacts
+from services.audit import artifacts, tables, topic
+from services.audit.log import Log, read_log
+from services.audit.survey import MOST, Index
+from services.audit.topic import NoBroker
+from services.orchestrator.chain import open_chain
+from services.orchestrator.store import Store, open_store
+from services.places import read_model_url
+from services.settings import Settings
+
+CHECKS = ("log", "chain", "topic", "read-model", "ledger", "artifacts")
+SETTLE_WITHIN = 10.0  # seconds that relay, topic and read model are given to catch up
+LOOK_EVERY = 0.5  # seconds
+
+Counted = tuple[int, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptHead:
+    """A head that somebody has kept elsewhere: of a site, or an account, at a position."""
+
+    key: str
+    position: int
+    head: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one check has compared, how much of it, for how long, and what differs."""
+
+    name: str
+    compared: int
+    what: str
+    seconds: float
+    findings: list[str]
+    is_done: bool = True
+
+
+@dataclass(slots=True)
+class Report:
+    events: int = 0
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def findings(self) -> list[str]:
+        return [line for check in self.checks for line in check.findings]
+
+    @property
+    def topic_compared(self) -> bool:
+        return any(check.name == "topic" and check.is_done for check in self.checks)
+
+
+def kept_heads(lines: Iterable[str]) -> list[KeptHead]:
+    """Return the heads in lines of JSON, as `audit heads` and the API give them.
+
+    Raises ValueError for a line that is none.
+    """
+    return [_kept(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _kept(number: int, line: str) -> KeptHead:
+    try:
+        told = json.loads(line)
+        key = told.get("site_id") or told["account_id"]
+        return KeptHead(str(key), int(told["position"]), str(told["head"]).lower())
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"line {number} is no head: {line.strip()[:80]}") from error
+
+
+def verify(
+    settings: Settings, only: Sequence[str] = CHECKS, kept: Sequence[KeptHead] = ()
+) -> Report:
+    """Compare all copies, or only those named. What is behind is given ten seconds to catch up."""
+    auditor = Auditor(settings, only)
+    try:
+        return auditor.report(kept)
+    finally:
+        auditor.close()
+
+
+class Counting:
+    """Passes events on and counts them."""
+
+    def __init__(self, events: Iterator[Placed]) -> None:
+        self._events = events
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Placed]:
+        for placed in self._events:
+            self.count += 1
+            yield placed
+
+
+class Auditor:
+    """Opens what is compared, and reads the log once for all checks."""
+
+    def __init__(self, settings: Settings, only: Sequence[str]) -> None:
+        self._settings, self._only = settings, frozenset(only)
+        self._store: Store = open_store(settings)
+        self._engine: sa.Engine = open_engine(read_model_url(settings))
+        self._until = time.monotonic() + SETTLE_WITHIN
+
+    def close(self) -> None:
+        self._engine.dispose()
+        self._store.close()
+
+    @cached_property
+    def _log(self) -> Log:
+        self._await_heads()
+        return read_log(self._settings, log=not self._only.isdisjoint(("log", "ledger")))
+
+    def _index(self) -> Index:
+        return Index(bytes(part.index) for part in self._log.surveys)
+
+    def report(self, kept: Sequence[KeptHead]) -> Report:
+        """Return what was compared, in the order of the checks."""
+        report = Report()
+        checks: dict[str, Callable[[], Check]] = {
+            "log": self._rules,
+            "chain": self._chain,
+            "heads": lambda: self._kept(kept),
+            "topic": self._topic,
+            "read-model": lambda: self._timed("read-model", "events", self._read_model),
+            "ledger": lambda: self._timed("ledger", "sums", self._ledger),
+            "artifacts": lambda: self._timed("artifacts", "artifacts", self._artifacts),
+        }
+        for name, check in checks.items():
+            if name in self._only or (name == "heads" and kept):
+                report.checks.append(check())
+        in_events = [check.compared for check in report.checks if check.what == "events"]
+        report.events = max(in_events, default=0)
+        return report
+
+    def _rules(self) -> Check:
+        began = time.monotonic()
+        log = self._log
+        return Check("log", log.events, "events", time.monotonic() - began, log.log)
+
+    def _await_heads(self) -> None:
+        """Give the relay time to link what has just been appended."""
+        newest, chain = self._store.newest(), open_chain(self._settings)
+        try:
+            while chain.reached() < newest and time.monotonic() < self._until:
+                time.sleep(LOOK_EVERY)
+        finally:
+            chain.close()
+
+    def _timed(self, name: str, what: str, compare: Callable[[], Counted]) -> Check:
+        """Compare until nothing differs or the time to catch up is over."""
+        began = time.monotonic()
+        while True:
+            compared, found = compare()
+            if not found or time.monotonic() > self._until:
+                return Check(name, compared, what, time.monotonic() - began, found)
+            time.sleep(LOOK_EVERY)
+
+    def _chain(self) -> Check:
+        def compare() -> Counted:
+            until = self._log.bounds.until
+            return self._log.events, tables.head_differences(self._engine, self._index(), until)
+
+        told = self._timed("chain", "events", compare)
+        return replace(told, findings=[*self._log.chain, *told.findings])
+
+    def _kept(self, kept: Sequence[KeptHead]) -> Check:
+        began, chain = time.monotonic(), open_chain(self._settings)
+        found = list[str]()
+        try:
+            for one in kept:
+                entry = chain.at(one.key, one.position)
+                if entry is None or entry.position != one.position or not entry.shown:
+                    found.append(
+                        f"heads: {one.key} has no event at {one.position}, and a kept head"
+                    )
+                elif entry.head.chain.hex() != one.head:
+                    found.append(
+                        f"heads: {one.key} at position {one.position}: the history up to there is "
+                        "not the one of the kept head"
+                    )
+        finally:
+            chain.close()
+        return Check("heads", len(kept), "kept heads", time.monotonic() - began, found)
+
+    def _topic(self) -> Check:
+        until = self._log.bounds.until
+
+        def compare() -> Counted:
+            published = topic.records(self._settings)
+            return topic.differences(self._index(), until, published, self._id_at)
+
+        try:
+            return self._timed("topic", "records", compare)
+        except NoBroker:
+            return Check("topic", 0, "records", 0.0, [], is_done=False)
+
+    def _id_at(self, position: int) -> str:
+        for stored in self._store.page(position - 1, 1):
+            return stored.placed.envelope.id
+        return "an event"
+
+    def _read_model(self) -> Counted:
+        events = Counting(self._store.placed())
+        found = rebuild.differences(self._engine, events)
+        return events.count, [f"read-model: {line}" for line in islice(found, MOST)]
+
+    def _ledger(self) -> Counted:
+        return tables.ledger_differences(self._engine, self._log.surveys)
+
+    def _artifacts(self) -> Counted:
+        named = (bytes(part.artifacts) for part in self._log.surveys)
+        return artifacts.differences(open_artifacts(self._settings), named)

@@ -1,0 +1,1 @@
+"""Whatever speaks OpenAI's API: the only package that knows the client libraries."""
