@@ -133,10 +133,13 @@ def write(
         kept[digest] = content.decode()
         return digest
 
+    tasks = tasks or (TASK,)
+
     async def read(_: Batch) -> tuple[TaskItem, ...]:
-        return tasks or (TASK,)
+        return tasks
 
     stage = WriteDrafts(read, writer, put, Gates(site or Site(), check))
+    batch = replace(batch, items=tuple(task.id for task in tasks))
     work = asyncio.run(stage.process(batch, calls))
     return Done(work, calls, kept)
 
@@ -287,33 +290,59 @@ def test_what_only_the_idea_can_mend_costs_no_second_article():
     assert len(writer.asked) == 1
 
 
-def test_of_two_that_are_alike_in_a_batch_the_later_one_fails():
-    tea = TaskItem("task-2", OTHER_IDEA, RELATED)
-    copied = replace(FINE, body=f"{COLD_BREW}\n\nIced tea is another drink.\n")
-    writer = Writer({GOOD.title: [FINE], OTHER_IDEA.title: [copied, copied]})
-    site = Site()
-    done = write(writer, TASK, tea, site=site)
+TEA = TaskItem("task-2", OTHER_IDEA, RELATED)
+COPIED = replace(FINE, body=f"{COLD_BREW}\n\nIced tea is another drink.\n")
+
+
+def slow(answer: Answer) -> Answer:
+    async def later() -> Any:
+        await asyncio.sleep(0.3)  # the other one is written and waits, or is judged
+        return answer
+
+    return later
+
+
+def failures(done: Done) -> list[list[str]]:
     qualities = [fact.quality for fact in done.work.made if isinstance(fact, Draft)]
-    failed = [[one.name for one in quality.failed] for quality in qualities if quality]
-    assert failed == [[], ["near_duplicate"]]
+    return [[one.name for one in quality.failed] for quality in qualities if quality]
+
+
+@pytest.mark.parametrize("slower", [None, 0, 1])
+def test_of_two_that_are_alike_in_a_batch_the_later_one_fails_whichever_was_ready_first(
+    slower: int | None,
+):
+    site = Site()
+    answers: list[list[Answer]] = [[FINE], [COPIED, COPIED]]
+    if slower is not None:
+        answers[slower][0] = slow(answers[slower][0])
+    writer = Writer(dict(zip((GOOD.title, OTHER_IDEA.title), answers, strict=True)))
+    done = write(writer, TASK, TEA, site=site)
+    assert failures(done) == [[], ["near_duplicate"]]
     assert len(site.asked) == 3  # the later one was judged twice
 
 
-def test_a_rewrite_is_compared_with_what_was_written_meanwhile():
-    site = Site()
+def test_the_later_one_does_not_wait_for_one_that_fails():
+    writer = Writer({GOOD.title: [ItemFailed("no answer")], OTHER_IDEA.title: [COPIED]})
+    done = write(writer, TASK, TEA)
+    assert [outcome.error for outcome in done.work.outcomes] == ["no answer", None]
+    assert failures(done) == [[]]
 
-    async def later() -> Article:
-        while len(site.asked) < 2:  # until the other one has been handed in
-            await asyncio.sleep(0.01)
-        return FINE
 
-    tea = TaskItem("task-2", OTHER_IDEA, RELATED)
-    copied = replace(FINE, body=f"{COLD_BREW}\n\nIced tea is another drink.\n")
-    writer = Writer({GOOD.title: [SHORT, later], OTHER_IDEA.title: [copied]})
-    done = write(writer, TASK, tea, site=site)
-    qualities = [fact.quality for fact in done.work.made if isinstance(fact, Draft)]
-    failed = [[one.name for one in quality.failed] for quality in qualities if quality]
-    assert failed == [["near_duplicate"], []]
+def test_one_that_hangs_costs_the_others_no_draft_and_no_rewrite():
+    async def forever() -> Any:
+        await asyncio.Event().wait()
+
+    fine = replace(FINE, body=COLD_BREW.replace("cold brew coffee", "iced tea"))
+    writer = Writer({GOOD.title: [forever], OTHER_IDEA.title: [SHORT, fine]})
+    done = write(writer, TASK, TEA, batch=replace(BATCH, seconds=3.0))
+    assert [bool(outcome.error) for outcome in done.work.outcomes] == [True, False]
+    assert done.draft.quality is not None
+    assert done.draft.quality.rewritten
+
+
+def test_a_rewrite_is_compared_with_all_that_the_batch_has_written():
+    writer = Writer({GOOD.title: [SHORT, FINE], OTHER_IDEA.title: [COPIED]})
+    assert failures(write(writer, TASK, TEA)) == [["near_duplicate"], []]
 
 
 def test_links_to_pages_that_the_site_does_not_have_are_taken_out():

@@ -55,13 +55,23 @@ class _Mine:
 class Desk:
     """The gates for one batch: the read model does not show its drafts to each other yet.
 
-    Of two that are alike the one that was written later fails. `until` is a time of the event loop.
+    Of two that are alike the later in the batch's order fails, whichever was ready first, so that
+    the same input has the same verdict. A rewrite is compared with all the others. What counts of
+    another draft is its first version. `until` is a time of the event loop.
     """
 
     gates: Gates
     batch: Batch
     until: float | None = None
-    _mine: dict[str, _Mine] = field(default_factory=dict, init=False)
+    _halfway: float | None = field(default=None, init=False)
+    _firsts: dict[str, asyncio.Future[_Mine | None]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Take a place for the first version of each item. It needs a running event loop."""
+        loop = asyncio.get_running_loop()
+        self._firsts = {item: loop.create_future() for item in self.batch.items}
+        if self.until is not None:
+            self._halfway = (loop.time() + self.until) / 2
 
     async def accept(self, task: TaskItem, question: WriteArticle, write: Write) -> Judged:
         """Return the article, or the better of two when the first one failed for its wording.
@@ -73,7 +83,11 @@ class Desk:
         """
         clock = asyncio.get_running_loop().time
         began = clock()
-        first = await self._judged(task, question, await write(question))
+        article, own = await self._first(task, question, write)
+        took = clock() - began
+        # One that hangs holds the others up for half of the time: then they do without it.
+        earlier = await self._written(self._before(task), self._halfway)
+        first = await self._judged(task, question, article, own, earlier)
         assert first.quality is not None
         if not is_worth_a_rewrite(first.quality):
             return first
@@ -81,7 +95,7 @@ class Desk:
             return _kept(
                 first, f"{self.batch.models.text} writes by rules, which findings do not change"
             )
-        if self.until is not None and self.until - clock() < clock() - began:
+        if self.until is not None and self.until - clock() < took:
             return _kept(first, "there was no time left for it")
         try:
             async with asyncio.timeout_at(self.until):
@@ -90,27 +104,60 @@ class Desk:
             return _kept(first, str(error))
         except TimeoutError:
             return _kept(first, "it was not done in time")
-        second = await self._judged(task, question, article)
+        others = await self._written(
+            [one for one in self.batch.items if one != task.id], self.until
+        )
+        own = await _shingles_of(article, question)
+        second = await self._judged(task, question, article, own, others)
         assert second.quality is not None
         best = first if better(first.quality, second.quality) is first.quality else second
         assert best.quality is not None
-        self._enter(task, best.shingles)
         return replace(best, quality=best.quality.model_copy(update={"rewritten": True}))
 
-    async def _judged(self, task: TaskItem, question: WriteArticle, article: Article) -> Judged:
-        language = question.brief.language
-        own = await asyncio.to_thread(lambda: shingles(parse(article.body), language))
-        others = await self.gates.neighbours(self.batch, own)
-        site = beside(others, task, self._enter(task, own), own)
+    async def _first(
+        self, task: TaskItem, question: WriteArticle, write: Write
+    ) -> tuple[Article, tuple[str, ...]]:
+        """Return the first version and its shingles; who waits hears also of none."""
+        mine: _Mine | None = None
+        try:
+            article = await write(question)
+            own = await _shingles_of(article, question)
+            keyword = next(iter(task.idea.target_keywords), "")
+            mine = _Mine(task.idea.title, keyword, frozenset(own))
+        finally:
+            self._firsts[task.id].set_result(mine)
+        return article, own
+
+    def _before(self, task: TaskItem) -> tuple[str, ...]:
+        return self.batch.items[: self.batch.items.index(task.id)]
+
+    async def _written(self, items: Sequence[str], until: float | None) -> list[tuple[str, _Mine]]:
+        """Return the first versions of these items that are there by then."""
+        waited = [self._firsts[item] for item in items]
+        pending = [one for one in waited if not one.done()]
+        if pending:
+            now = asyncio.get_running_loop().time()
+            await asyncio.wait(pending, timeout=None if until is None else max(0.0, until - now))
+        found = [
+            (item, one.result()) for item, one in zip(items, waited, strict=True) if one.done()
+        ]
+        return [(item, mine) for item, mine in found if mine is not None]
+
+    async def _judged(
+        self,
+        task: TaskItem,
+        question: WriteArticle,
+        article: Article,
+        own: tuple[str, ...],
+        batch: Sequence[tuple[str, _Mine]],
+    ) -> Judged:
+        site = beside(await self.gates.neighbours(self.batch, own), task, batch, own)
         return await asyncio.to_thread(judged, question, article, site, own, self.gates.check)
 
-    def _enter(self, task: TaskItem, own: Sequence[str]) -> list[tuple[str, _Mine]]:
-        """Enter a draft of the batch as it is now, and return the others that are there."""
-        keyword = next(iter(task.idea.target_keywords), "")
-        self._mine.pop(task.id, None)
-        others = list(self._mine.items())
-        self._mine[task.id] = _Mine(task.idea.title, keyword, frozenset(own))
-        return others
+
+async def _shingles_of(article: Article, question: WriteArticle) -> tuple[str, ...]:
+    language = question.brief.language
+    return await asyncio.to_thread(lambda: shingles(parse(article.body), language))
 
 
 def beside(
