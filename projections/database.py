@@ -13,7 +13,7 @@ from pydantic_core import from_json, to_json
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 
-SHAPE = 6
+SHAPE = 7
 """The number of the tables' shape: another one in the database means drop, remake and refold."""
 
 SHARED_LOCK, ALONE_LOCK = "pg_advisory_xact_lock_shared", "pg_advisory_xact_lock"

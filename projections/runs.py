@@ -27,6 +27,8 @@ from events.run import (
     StageBatchRequested,
     StageCompleted,
     StageStarted,
+    TimerFired,
+    TimerSet,
 )
 from events.topics import Placed
 from projections.database import (
@@ -81,6 +83,8 @@ runs = sa.Table(
     must("missing_credits", Whole),
     must("missing_to_finish", Whole),
     may("quiet_at"),
+    may("waiting_until"),
+    may("last_halt"),
     must("total_credits_used", Whole),
     must("held_credits", Whole),
     may("error_message"),
@@ -169,8 +173,10 @@ class RunRow(Row):
     `slot` is the schedule's time that it answers. `changed_by` is who brought it to its status: a
     key's id, admin, scheduler or system; `note` is why, in their words. While it is paused there is
     a `pause_reason`. `quiet_at` is since when nothing is in flight of a run that does not run.
-    `dead_letters` counts how often a message of the run was set aside, also after its end;
-    `last_dead_letter` is the newest error. Its log says which were handled later.
+    While its AI provider answers nobody, the run is `waiting_until` the provider is asked again;
+    `waiting_for` is what it said. `dead_letters` counts how often a message of the run was set
+    aside, also after its end; `last_dead_letter` is the newest error. Its log says which were
+    handled later.
     """
 
     run_id: str
@@ -195,6 +201,8 @@ class RunRow(Row):
     missing_credits: int
     missing_to_finish: int
     quiet_at: datetime | None
+    waiting_until: datetime | None = None
+    waiting_for: str | None = None
     total_credits_used: int
     held_credits: int
     error_message: str | None
@@ -217,7 +225,10 @@ class BatchRow(Row):
 
 
 class Processing(Row):
-    """What the current stage is at; `percentage` counts settled items, `eta_seconds` is for it."""
+    """What the current stage is at; `percentage` counts settled items, `eta_seconds` is for it.
+
+    `waiting_until` and `waiting_for` are those of the run.
+    """
 
     run_id: str
     status: RunStatus
@@ -228,6 +239,8 @@ class Processing(Row):
     percentage: int
     processing: tuple[ItemTitle, ...]
     eta_seconds: int | None
+    waiting_until: datetime | None
+    waiting_for: str | None
 
 
 START = sa.insert(runs)
@@ -316,6 +329,9 @@ BECOME_QUIET = (
     .where(OF_RUN, runs.c.status != "running", runs.c.quiet_at.is_(None), ~IN_FLIGHT)
     .values(quiet_at=sa.bindparam("now"))
 )
+HALTED = sa.update(runs).where(OF_RUN).values(last_halt=sa.bindparam("why"))
+WAIT = sa.update(runs).where(OF_RUN).values(waiting_until=sa.bindparam("due"))
+WAITED = sa.update(runs).where(OF_RUN, runs.c.waiting_until.is_not(None)).values(waiting_until=None)
 # Who brought the run to its status, and why: nothing of the status before stays.
 CHANGED: dict[str, Any] = {
     "changed_by": sa.bindparam("who"),
@@ -324,6 +340,7 @@ CHANGED: dict[str, Any] = {
     "missing_credits": 0,
     "missing_to_finish": 0,
     "quiet_at": QUIET,
+    "waiting_until": None,
     "error_message": None,
 }
 PAUSE = (
@@ -390,8 +407,10 @@ def apply(tx: sa.Connection, placed: Placed) -> None:
     match envelope.message:
         case StageBatchRequested() as asked:
             _ask(tx, placed, asked)
-        case StageBatchCompleted(batch_id=batch, stage=stage, tally=tally):
+        case StageBatchCompleted(batch_id=batch, stage=stage, tally=tally, halt=halt):
             _answer(tx, placed, batch, "recorded")
+            if halt is not None and halt.wait_seconds:
+                write(tx, HALTED, run | {"why": halt.detail})
             counts = {"done": tally.items_done, "failed": tally.items_failed}
             write(tx, RECORD, run | counts | {"number": stage, "now_ms": _ms(envelope.at)})
         case CreditsSettled(amount=amount, from_hold=from_hold, stage=stage):
@@ -432,6 +451,10 @@ def apply(tx: sa.Connection, placed: Placed) -> None:
             write(tx, COMPLETE, run | now | who)
         case RunFailed(error_message=message):
             write(tx, FAIL, run | now | who | {"explanation": message})
+        case TimerSet(purpose="provider", due_at=due):
+            write(tx, WAIT, run | {"due": stamp(due)})
+        case TimerFired():
+            write(tx, WAITED, run)
         case MessageSetAside(error=error):
             write(tx, SET_ASIDE, run | {"error": error})
 
@@ -586,6 +609,7 @@ def _whole(tx: sa.Connection, found: Sequence[sa.Row[Any]]) -> list[RunRow]:
         RunRow.model_validate(
             {
                 **row._mapping,
+                "waiting_for": row.last_halt if row.waiting_until else None,
                 "stages": parts[row.run_id],
                 "in_flight": flying[row.run_id],
                 "batches_in_flight": len(flying[row.run_id]),
@@ -629,6 +653,8 @@ def _progress(
         percentage=min(100, 100 * settled // total) if total else 100 * over,
         processing=now,
         eta_seconds=_eta(run.status, total - settled, settled, worked or 0),
+        waiting_until=run.waiting_until,
+        waiting_for=run.waiting_for,
     )
 
 

@@ -276,6 +276,8 @@ class Idle(BaseModel):
     percentage: int = 0
     processing: list[str] = []
     eta_seconds: None = None
+    waiting_until: None = None
+    waiting_for: None = None
 
 
 def processing_of(

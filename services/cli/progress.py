@@ -13,7 +13,7 @@ from rich.text import Text
 
 from services.cli.client import Json
 from services.cli.output import emit, note, say
-from services.cli.shown import count
+from services.cli.shown import count, wait_text
 from services.logs import printable
 
 MARKS = {"pending": "·", "running": "●", "completed": "✓", "partial": "!"}
@@ -73,6 +73,8 @@ class Lines:
             if stage["status"] != "pending":
                 self._changed(f"{stage['stage']} {stage['name']}", stage["status"], amounts(stage))
         self._changed("run", run["status"], count(run["total_credits_used"], "credit"))
+        if wait := wait_text(run):
+            self._changed("wait", wait, "")
 
     def heard(self, event: Json) -> None:
         del event
@@ -114,7 +116,9 @@ class Bars:
         stage = f"stage {run['current_stage']} about {clock(left)} more" if left >= 1 else ""
         sums = f"credits {run['total_credits_used']}   elapsed {clock(now - self.began)}   {stage}"
         state = Text(f"{run['status']}   ", style=STYLES.get(run["status"], "bold"))
-        return Group(bars(run), state.append(sums, style="default"))
+        wait = wait_text(run)
+        waiting = [] if wait is None else [Text(printable(f"waiting {wait}"), style="yellow")]
+        return Group(bars(run), state.append(sums, style="default"), *waiting)
 
     def tell(self, line: str) -> None:
         self.live.console.print(Text(printable(line)))

@@ -42,6 +42,7 @@ def _facts(run: Json) -> dict[str, object]:
         "cancelled": _time(run["cancelled_at"]),
         "failed at": _time(run["failed_at"]),
         "quiet since": _time(run["quiet_at"]),
+        "waiting": wait_text(run),
         "in flight": _flying(run) or "nothing",
         "credits used": f"{run['total_credits_used']} of an estimated {run['estimated_credits']}",
         "credits held": run["held_credits"],
@@ -60,6 +61,13 @@ def _set_aside(run: Json) -> str | None:
 
 def _time(at: str | None) -> str | None:
     return None if at is None else local(at)
+
+
+def wait_text(run: Json) -> str | None:
+    """Return until when a run waits for its AI provider and what that said, none if it does not."""
+    if run["waiting_until"] is None:
+        return None
+    return f"until {local(run['waiting_until'])} for the AI provider: {run['waiting_for']}"
 
 
 def _pause_reason(run: Json) -> str | None:

@@ -43,6 +43,8 @@ def run_row(status: str = "running", **changes: Any) -> dict[str, Any]:
         "missing_credits": 0,
         "missing_to_finish": 0,
         "quiet_at": AT if status in ENDED else None,
+        "waiting_until": None,
+        "waiting_for": None,
         "total_credits_used": 7,
         "held_credits": 0,
         "error_message": None,

@@ -198,6 +198,14 @@ def test_a_pause_is_explained_once_and_the_watching_goes_on(
     assert (done.exit_code, done.stderr) == (0, said)
 
 
+def test_a_wait_for_the_provider_is_told_once(api: Api, septet: Septet) -> None:
+    waits = run_row(waiting_until=AT, waiting_for="Too many requests.")
+    api.on("GET", "/automation/run", run_row(), waits, waits, run_row("completed"))
+    Stream(api, (3, 5, 8), breaks=(1, 1))
+    told = septet("run", "watch", "run-1").stdout
+    assert told.count(" for the AI provider: Too many requests.\n") == 1
+
+
 def log(*numbers: int) -> dict[str, Any]:
     """Return lines that are all of the same moment."""
     lines = [

@@ -114,6 +114,15 @@ def test_a_run_shows_who_began_and_changed_it_and_why(api: Api, septet: Septet) 
     assert "failed at      2026-11-21T10:00:00\n" in septet("run", "show", "run-1").stdout
 
 
+def test_a_run_that_waits_for_its_provider_says_until_when_and_why(
+    api: Api, septet: Septet
+) -> None:
+    row = run_row(waiting_until=AT, waiting_for="Too many requests.")
+    api.on("GET", "/automation/run", row)
+    said = "waiting        until 2026-11-21T10:00:00 for the AI provider: Too many requests.\n"
+    assert said in septet("run", "show", "run-1").stdout
+
+
 def test_json_leaves_times_as_they_are(api: Api, septet: Septet) -> None:
     api.on("GET", "/automation/run", run_row())
     shown = json.loads(septet("run", "show", "run-1", "--output", "json").stdout)

@@ -2,11 +2,12 @@
 
 import sqlalchemy as sa
 
+from events.run import RunPaused, TimerSet
 from projections import overview, runs
 from projections.run_log import run_log as lines
 from tests.builders import RUN, SITE
-from tests.projections.tables import ask, fold_all
-from tests.rules.lies import LOCKED, halted_run
+from tests.projections.tables import ask, beside, fold_all
+from tests.rules.lies import BUSY, LOCKED, halted_run
 
 
 def test_a_run_says_what_it_waits_for_and_why_it_was_paused(engine: sa.Engine) -> None:
@@ -29,6 +30,31 @@ def test_a_run_says_what_it_waits_for_and_why_it_was_paused(engine: sa.Engine) -
     run = ask(engine, runs.find, account, RUN)
     assert (run.status, run.stages[0].items_done, run.stages[0].items_failed) == ("running", 3, 0)
     assert ask(engine, overview.counts, account, SITE)[0].failed == 0
+
+
+def test_a_run_says_until_when_it_waits_and_for_what(engine: sa.Engine) -> None:
+    log = [one.placed for one in halted_run().log()]
+    kinds = [one.envelope.message.TYPE for one in log]
+    account = log[0].envelope.account_id
+    is_set, fired = kinds.index("TimerSet"), kinds.index("TimerFired")
+    waits = log[is_set].envelope.message
+    assert isinstance(waits, TimerSet)
+    shown = []
+    for begin, end in ((0, is_set), (is_set, is_set + 1), (is_set + 1, fired + 1)):
+        fold_all(engine, log[begin:end])
+        run = ask(engine, runs.find, account, RUN)
+        now = ask(engine, runs.processing, account, RUN)
+        assert (now.waiting_until, now.waiting_for) == (run.waiting_until, run.waiting_for)
+        shown.append((run.waiting_until, run.waiting_for))
+    assert shown == [(None, None), (waits.due_at, BUSY.detail), (None, None)]
+
+
+def test_a_run_that_is_paused_while_it_waits_waits_no_more(engine: sa.Engine) -> None:
+    log = [one.placed for one in halted_run().log()]
+    is_set = [one.envelope.message.TYPE for one in log].index("TimerSet")
+    fold_all(engine, [*log[: is_set + 1], beside(log[is_set], RunPaused(reason="requested"))])
+    run = ask(engine, runs.find, log[0].envelope.account_id, RUN)
+    assert (run.status, run.waiting_until, run.waiting_for) == ("paused", None, None)
 
 
 def test_a_run_that_its_provider_paused_gives_the_reason(engine: sa.Engine) -> None:

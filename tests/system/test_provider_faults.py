@@ -88,9 +88,16 @@ def test_a_run_goes_on_when_a_provider_that_went_down_is_back(
         return [one for one in timers if one["data"]["purpose"] == "provider"]
 
     wait_for("the run rests", rests)
-    assert septet.run(run_id)["status"] == "running"
+    waiting = wait_for("it says so", lambda: _waiting(septet.run(run_id)))
+    assert waiting["status"] == "running"
+    assert "does not answer" in waiting["waiting_for"]
     provider.up()
     completed(septet, provider, run_id)
+    assert septet.run(run_id)["waiting_until"] is None
+
+
+def _waiting(run: Any) -> Any:
+    return run if run["waiting_until"] else None
 
 
 @pytest.mark.parametrize(
