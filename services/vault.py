@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from projections.database import insert_new, open_engine, stamp, write, writing
 from services.own_files import known_or_made
+from services.own_tables import OwnTables
 from services.places import secrets_key_file, vault_url
 from services.settings import Settings
 
@@ -78,25 +79,18 @@ class Secret:
         return b"".join(len(part := one.encode()).to_bytes(4, "big") + part for one in parts)
 
 
-class Vault:
+class Vault(OwnTables):
     """The table of sealed secrets. All methods block.
 
     The first key seals, all of them open; without one nothing is sealed and nothing opens.
     """
 
+    METADATA = metadata
+
     def __init__(self, engine: sa.Engine, keys: Sequence[bytes]) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._keys: Mapping[str, AESGCM] = {_id_of(key): AESGCM(key) for key in keys}
         self._newest = _id_of(keys[0]) if keys else None
-
-    def create_tables(self) -> None:
-        """Make the table where it is missing; several processes may do so at once."""
-        with writing(self._engine, alone=True) as tx:
-            metadata.create_all(tx)
-
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._engine.dispose()
 
     def put(self, secret: Secret, text: str, at: datetime) -> None:
         """Seal and keep a secret under an id that is new. Raises NoKey."""

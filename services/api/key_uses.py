@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from projections.database import open_engine, stamp, upsert, write_all, writing
+from projections.database import open_engine, stamp, upsert, write_all
+from services.own_tables import OwnTables
 
 logger = logging.getLogger(__name__)
 
@@ -29,28 +30,21 @@ MOVE_ON = upsert(
 )
 
 
-class KeyUses:
+class KeyUses(OwnTables):
     """The table, and what of it is still to be written.
 
     `note` is called in the event loop and returns at once; a key's row is written at most once a
     minute by one process. `write` and `last` block.
     """
 
+    METADATA = metadata
+
     def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._noted: dict[str, datetime] = {}
         self._swept: datetime | None = None
         self._due: dict[str, dict[str, str]] = {}
         self._writing: asyncio.Task[None] | None = None
-
-    def create_tables(self) -> None:
-        """Make the table where it is missing; several processes may do so at once."""
-        with writing(self._engine, alone=True) as tx:
-            metadata.create_all(tx)
-
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._engine.dispose()
 
     def note(self, account_id: str, key_id: str, at: datetime) -> None:
         """Have it written that the key was used, unless that was done within the last minute."""

@@ -14,7 +14,8 @@ from events.kafka import AnswerLost, NothingSent
 from events.message import wire_name
 from events.topics import Publish, command_record
 from projections import receipts
-from projections.database import open_engine, reading, writing
+from projections.database import open_engine, reading
+from services.own_tables import OwnTables
 
 logger = logging.getLogger(__name__)
 
@@ -87,20 +88,10 @@ def sent(
     )
 
 
-class PendingCommands:
+class PendingCommands(OwnTables):
     """The table. Its methods block; rows are there before anything is sent."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-
-    def create_tables(self) -> None:
-        """Make the table where it is missing; several processes may do so at once."""
-        with writing(self._engine, alone=True) as tx:
-            metadata.create_all(tx)
-
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._engine.dispose()
+    METADATA = metadata
 
     def claim(self, commands: Sequence[SentCommand]) -> Claim:
         """Keep all commands of one request, or none when its key belongs to another request."""

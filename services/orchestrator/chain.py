@@ -15,6 +15,7 @@ from events.chain import NOTHING, Head, digest_of, extend, first
 from events.topics import is_published
 from projections.database import insert_new, open_engine, write_all, writing
 from services.orchestrator.store import StoreAway, Stored
+from services.own_tables import OwnTables
 from services.places import chain_url
 from services.settings import Settings
 
@@ -62,7 +63,7 @@ class Entry:
     shown: bool
 
 
-class Chain:
+class Chain(OwnTables):
     """Continues every key's chain and compares with what it has recorded before.
 
     A recorded head is never changed. Where an event does not lead to it, an error is logged for the
@@ -70,18 +71,12 @@ class Chain:
     methods block; one relay at a time calls `extend`.
     """
 
+    METADATA = metadata
+
     def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._heads: dict[str, Head] = {}
         self._reached = 0
-
-    def create_tables(self) -> None:
-        """Make the table where it is missing; several processes may do so at once."""
-        with writing(self._engine, alone=True) as tx:
-            metadata.create_all(tx)
-
-    def close(self) -> None:
-        self._engine.dispose()
 
     def reached(self) -> int:
         """Return the newest position that is recorded; 0 when none is."""
