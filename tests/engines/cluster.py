@@ -5,30 +5,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.engines.kafka import CLUSTER, START_WITHIN, Process, run_tool
-
-PROPERTIES = """\
-process.roles=broker,controller
-node.id={number}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-controller.listener.names=CONTROLLER
-controller.quorum.voters={voters}
-log.dirs={data}
-auto.create.topics.enable=false
-default.replication.factor=3
-min.insync.replicas=2
-offsets.topic.replication.factor=3
-offsets.topic.num.partitions=8
-transaction.state.log.replication.factor=3
-transaction.state.log.min.isr=2
-transaction.state.log.num.partitions=2
-share.coordinator.state.topic.replication.factor=3
-share.coordinator.state.topic.min.isr=2
-group.initial.rebalance.delay.ms=0
-log.cleaner.dedupe.buffer.size=8388608
-"""
+from tests.engines.kafka import CLUSTER, START_WITHIN, Process, properties_of, run_tool
 
 
 class Cluster:
@@ -41,12 +18,14 @@ class Cluster:
         )
         for number, one in self.brokers.items():
             (one.folder / "server.properties").write_text(
-                PROPERTIES.format(
+                properties_of(
+                    one.port,
+                    one.controller,
+                    one.data,
                     number=number,
-                    port=one.port,
-                    controller=one.controller,
                     voters=voters,
-                    data=one.data,
+                    copies=3,
+                    in_sync=2,
                 )
             )
         with ThreadPoolExecutor() as tools:

@@ -20,25 +20,53 @@ CLUSTER = "AAAAAAAAQUW0mYk9fZkmQw"
 JVM = ("-Xmx512m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
+node.id={number}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
-controller.quorum.voters=1@127.0.0.1:{controller}
+controller.quorum.voters={voters}
 log.dirs={data}
 auto.create.topics.enable=false
-min.insync.replicas=1
-offsets.topic.replication.factor=1
+default.replication.factor={copies}
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={copies}
 offsets.topic.num.partitions=8
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=2
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={copies}
+share.coordinator.state.topic.min.isr={in_sync}
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=8388608
 """
+
+
+def properties_of(
+    port: int,
+    controller: int,
+    data: Path,
+    *,
+    advertised: int | None = None,
+    number: int = 1,
+    voters: str = "",
+    copies: int = 1,
+    in_sync: int = 1,
+) -> str:
+    """Return a broker's settings; without `voters` and `copies` it is a cluster of one.
+
+    `advertised` is the port that clients are sent to, none: its own.
+    """
+    return PROPERTIES.format(
+        port=port,
+        controller=controller,
+        data=data,
+        advertised=advertised or port,
+        number=number,
+        voters=voters or f"{number}@127.0.0.1:{controller}",
+        copies=copies,
+        in_sync=in_sync,
+    )
 
 
 class Process:
@@ -98,12 +126,7 @@ class Broker(Process):
         self.formatted, self.advertised = formatted, advertised or self.port
         self.cluster = secrets.token_urlsafe(16)
         (folder / "server.properties").write_text(
-            PROPERTIES.format(
-                port=self.port,
-                controller=self.controller,
-                advertised=self.advertised,
-                data=self.data,
-            )
+            properties_of(self.port, self.controller, self.data, advertised=self.advertised)
         )
         self.empty()
         self.start()
@@ -133,9 +156,7 @@ def format_storage(folder: Path) -> Path:
     """Return an empty data folder as Kafka's own tool formats it. Raises EngineFailed."""
     folder.mkdir()
     properties = folder / "server.properties"
-    properties.write_text(
-        PROPERTIES.format(port=1, controller=2, advertised=1, data=folder / "data")
-    )
+    properties.write_text(properties_of(1, 2, folder / "data"))
     run_tool("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(properties))
     return folder / "data"
 

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.engines.kafka import CLUSTER, PROPERTIES, Process, run_tool
+from tests.engines.kafka import CLUSTER, Process, properties_of, run_tool
 from tests.engines.processes import EngineFailed, free_port
 
 USER, PASSWORD = "septet", "correct:horse/battery@staple!"
@@ -70,9 +70,7 @@ class SecuredBroker(Process):
         ports = {"with_password": free_port(), "with_certificate": free_port()}
         self.with_password, self.with_certificate = (f"127.0.0.1:{one}" for one in ports.values())
         properties = folder / "server.properties"
-        plain = PROPERTIES.format(
-            port=self.port, controller=self.controller, advertised=self.port, data=self.data
-        )
+        plain = properties_of(self.port, self.controller, self.data)
         kept = [line for line in plain.splitlines() if "listener" not in line.partition("=")[0]]
         security = SECURITY.format(
             port=self.port, controller=self.controller, folder=folder, user=USER, **ports

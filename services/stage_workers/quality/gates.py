@@ -117,7 +117,7 @@ class Desk:
     async def _first(
         self, task: TaskItem, question: WriteArticle, write: Write
     ) -> tuple[Article, tuple[str, ...]]:
-        """Return the first version and its shingles; who waits hears also of none."""
+        """Return the first version and its shingles; those that wait hear of it, or of none."""
         mine: _Mine | None = None
         try:
             article = await write(question)

@@ -17,7 +17,8 @@ PLACEHOLDERS = re.compile(
     r"|\blorem ipsum\b",
     re.IGNORECASE,
 )
-# Capitals only. In Spanish "todo" is a word, so elsewhere it takes a mark behind it.
+# What writers leave in a text for later, in capitals only. In Spanish "todo" is a word, so in
+# all languages but English it takes a mark behind it.
 MARKS = re.compile(r"\bTODO(?=\s*[:(\[\]])|\b(?:TBD|FIXME)\b")
 MARKS_IN_ENGLISH = re.compile(r"\b(?:TODO|TBD|TBC|FIXME)\b")
 ABOUT_ITSELF = re.compile(
