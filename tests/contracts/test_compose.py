@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -21,7 +22,7 @@ from tests.contracts.deployment import (
     read,
     secrets_as_needed,
 )
-from tests.engines.kafka import PROPERTIES
+from tests.engines.kafka import properties_of
 from tests.system.test_processes import SERVICES
 
 # What names a place or a size of one machine; all else must be as on the broker of the tests.
@@ -79,7 +80,8 @@ def test_kafka_is_set_up_as_in_the_tests() -> None:
         name.removeprefix("KAFKA_").replace("_", ".").lower(): str(value)
         for name, value in containers()["kafka"]["environment"].items()
     }
-    tested = dict(line.split("=", 1) for line in PROPERTIES.splitlines())
+    settings = properties_of(9092, 9093, Path("/var/lib/kafka/data"))
+    tested = dict(line.split("=", 1) for line in settings.splitlines())
     expected = {name: value for name, value in tested.items() if name not in OF_THE_PLACE}
     assert {name: given.get(name) for name in expected} == expected
     assert given.keys() - tested.keys() == {"cluster.id", "heap.opts", "inter.broker.listener.name"}
