@@ -11,7 +11,9 @@ import sqlalchemy as sa
 
 from events import dead_letters
 from events.envelope import BadMessage, UnknownMessage
-from events.kafka import Broker, Producer, consume
+from events.kafka.connection import Broker
+from events.kafka.consumer import consume
+from events.kafka.producers import Producer
 from events.reading import read_placed
 from events.topics import RUN_EVENTS, Placed, Record, record_of
 from projections.database import writing

@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from events.kafka import Broker, Security
+from events.kafka.connection import Broker, Security
 from services.settings import Settings
 
 STORE_LOCK = 7_305_001  # advisory lock: writers of the store one after another, so ids rise visibly

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from events.envelope import BadMessage, Envelope, UnknownMessage, decode, encode
-from events.kafka import AnswerLost, NothingSent
+from events.kafka.connection import AnswerLost, NothingSent
 from events.message import wire_name
 from events.topics import Publish, command_record
 from projections import receipts

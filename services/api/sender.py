@@ -14,7 +14,7 @@ from fastapi import Depends, Request
 
 from events.envelope import Envelope
 from events.ids import derive
-from events.kafka import AnswerLost, NothingSent
+from events.kafka.connection import AnswerLost, NothingSent
 from events.message import Command
 from events.topics import command_record
 from projections import receipts

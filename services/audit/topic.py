@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
 from events.envelope import BadMessage, UnknownMessage
-from events.kafka import LOST, read_all
+from events.kafka.connection import LOST
+from events.kafka.reading import read_all
 from events.reading import read_placed
 from events.topics import RUN_EVENTS, Placed, Record
 from services.audit.survey import MARK, MOST, Index, mark_of

@@ -11,7 +11,8 @@ from services.settings import Settings
 
 def records_of(settings: Settings, topic: str) -> list[Record]:
     """Return every record that the topic has now. Raises Failed when no broker answers."""
-    from events.kafka import LOST, Misconfigured, read_all
+    from events.kafka.connection import LOST, Misconfigured
+    from events.kafka.reading import read_all
 
     _quiet()
 
@@ -28,7 +29,8 @@ def records_of(settings: Settings, topic: str) -> list[Record]:
 
 def publish(settings: Settings, records: list[Record]) -> None:
     """Send the records. Raises Failed when the broker does not take them."""
-    from events.kafka import AnswerLost, NothingSent, Producer
+    from events.kafka.connection import AnswerLost, NothingSent
+    from events.kafka.producers import Producer
 
     _quiet()
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from events.kafka import Misconfigured
+from events.kafka.connection import Misconfigured
 from services import logs, supervisor
 from services.cli.environment import admin_token, secrets_of, start_settings
 from services.cli.output import Code, Failed
@@ -144,7 +144,7 @@ async def _api(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     import uvicorn
 
     from events.documents import asyncapi
-    from events.kafka import Producer
+    from events.kafka.producers import Producer
     from projections.database import open_engine
     from services.api.app import create_app
     from services.artifacts import open_artifacts

@@ -8,7 +8,8 @@ from contextlib import suppress
 import sqlalchemy as sa
 from eventsourcing.persistence import PersistenceError
 
-from events.kafka import LOST, Admin, NotLetIn
+from events.kafka.admin import Admin
+from events.kafka.connection import LOST, NotLetIn
 from events.pipeline import STAGES
 from projections.database import positions, reading
 from services.heartbeats import is_silent

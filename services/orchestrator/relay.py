@@ -6,16 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from events.kafka import (
-    LOST,
-    Admin,
-    AnswerLost,
-    Broker,
-    NothingSent,
-    OrderedProducer,
-    OtherBroker,
-    epoch_of,
-)
+from events.kafka.admin import Admin
+from events.kafka.connection import LOST, AnswerLost, Broker, NothingSent, OtherBroker
+from events.kafka.producers import OrderedProducer
+from events.kafka.reading import epoch_of
 from events.topics import Record, published
 from services.orchestrator.chain import Chain
 from services.orchestrator.store import Store, Stored

@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from events.commands import BatchTimedOut, RunRequested, TimerElapsed
 from events.envelope import Envelope
 from events.ids import derive, run_id_of
-from events.kafka import AnswerLost, Broker, NothingSent, Producer, consume
+from events.kafka.connection import AnswerLost, Broker, NothingSent
+from events.kafka.consumer import consume
+from events.kafka.producers import Producer
 from events.topics import BROKER_EPOCH, Publish, Record, command_record
 from projections import configs, timers
 from projections.configs import DueSchedule

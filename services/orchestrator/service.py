@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from events.kafka import Producer, consume
+from events.kafka.consumer import consume
+from events.kafka.producers import Producer
 from events.topics import COMMANDS, STAGE_REPORTS
 from services.clock import new_id, now
 from services.orchestrator.chain import open_chain

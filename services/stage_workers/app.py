@@ -15,16 +15,11 @@ import sqlalchemy as sa
 from faust.contrib.asgi import faust_app_running
 from faust.transport.drivers import aiokafka as driver
 
-from events.kafka import (
-    LOOK_FOR_TOPICS,
-    Broker,
-    Pace,
-    Producer,
-    SameBroker,
-    Security,
-    partition_of,
-    topics_made,
-)
+from events.kafka.admin import topics_made
+from events.kafka.connection import Broker, Security
+from events.kafka.consumer import LOOK_FOR_TOPICS, Pace
+from events.kafka.producers import Producer, partition_of
+from events.kafka.same_broker import SameBroker
 from events.pipeline import STAGES
 from events.topics import BROKER_EPOCH, STAGE_REPORTS, Record, stage_topic
 from projections import timers

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from events.kafka import AnswerLost, NothingSent
+from events.kafka.connection import AnswerLost, NothingSent
 from services.api import pending
 from services.api.pending import open_pending
 from tests.api.world import Client, accept, impatience, refuse, silent

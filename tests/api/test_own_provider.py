@@ -7,7 +7,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from events.kafka import NothingSent
+from events.kafka.connection import NothingSent
 from projections.database import open_engine
 from services.api.ai import tidy
 from services.logs import OneLine

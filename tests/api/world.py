@@ -19,7 +19,7 @@ from events.chain import Head, digest_of, extend, first
 from events.config import Config
 from events.envelope import Envelope, encode
 from events.ids import derive, keyword_id_of
-from events.kafka import AnswerLost, NothingSent
+from events.kafka.connection import AnswerLost, NothingSent
 from events.message import Event, wire_name
 from events.quality import Measure, Quality
 from events.reading import read

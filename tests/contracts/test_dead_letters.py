@@ -20,7 +20,7 @@ from events.dead_letters import (
     set_aside,
 )
 from events.envelope import BadMessage, Envelope
-from events.kafka import epoch_in
+from events.kafka.reading import epoch_in
 from events.message import Message
 from events.reading import read
 from events.receipts import MessageAccepted, MessageRefused

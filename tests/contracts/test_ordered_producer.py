@@ -5,7 +5,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from events.kafka import Admin, Broker, OrderedProducer, read_all
+from events.kafka.admin import Admin
+from events.kafka.connection import Broker
+from events.kafka.producers import OrderedProducer
+from events.kafka.reading import read_all
 from events.topics import RUN_EVENTS, Record
 from tests.chaos.brokers import EmbeddedBroker
 

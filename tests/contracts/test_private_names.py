@@ -8,7 +8,8 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.producer.sender import Sender
 from faust.transport.drivers import aiokafka as driver
 
-from events.kafka import BUSY_WAIT, Broker, Pace
+from events.kafka.connection import Broker
+from events.kafka.consumer import BUSY_WAIT, Pace
 
 
 def test_the_fetcher_reads_its_wait_anew_for_every_fetch():

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from events.kafka import Broker, Producer, consume
+from events.kafka.connection import Broker
+from events.kafka.consumer import consume
+from events.kafka.producers import Producer
 from events.topics import RUN_EVENTS, Record
 from tests.kafka.test_producers import made
 

@@ -2,7 +2,10 @@
 
 import asyncio
 
-from events.kafka import LOST, Admin, AnswerLost, Broker, Producer, read_all
+from events.kafka.admin import Admin
+from events.kafka.connection import LOST, AnswerLost, Broker
+from events.kafka.producers import Producer
+from events.kafka.reading import read_all
 from events.topics import DEAD_LETTERS, Record
 from tests.engines import engines
 from tests.system.septet import wait_for

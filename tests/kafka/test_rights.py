@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from events.kafka import AnswerLost, NothingSent, Producer
+from events.kafka.connection import AnswerLost, NothingSent
+from events.kafka.producers import Producer
 from events.topics import COMMANDS, RUN_EVENTS, Record
 from services.places import broker_of
 from tests.engines.secured import PASSWORD, SERVICES, SecuredBroker

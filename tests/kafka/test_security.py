@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from events.kafka import Admin, Broker, NotLetIn, OrderedProducer, Producer, consume, read_all
+from events.kafka.admin import Admin
+from events.kafka.connection import Broker, NotLetIn
+from events.kafka.consumer import consume
+from events.kafka.producers import OrderedProducer, Producer
+from events.kafka.reading import read_all
 from events.topics import (
     COMMANDS,
     DEAD_LETTERS,

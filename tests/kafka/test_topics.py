@@ -11,7 +11,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from events.kafka import Admin, Broker, WrongTopic, topics_made
+from events.kafka.admin import Admin, topics_made
+from events.kafka.connection import Broker, WrongTopic
 from events.topics import BROKER_EPOCH, COMMANDS, RUN_EVENTS, TOPICS
 from services.cli.environment import inherited
 from tests.engines.processes import free_port
@@ -208,7 +209,7 @@ def test_another_number_of_partitions_stops_everything_with_one_line_and_the_rem
 def test_a_service_that_waits_for_topics_says_for_which(
     kafka: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("events.kafka.TELL_AFTER", 0.2)
+    monkeypatch.setattr("events.kafka.admin.TELL_AFTER", 0.2)
     on(kafka, topic(COMMANDS))
 
     async def wait() -> None:
@@ -222,6 +223,6 @@ def test_a_service_that_waits_for_topics_says_for_which(
         await waiting
 
     asyncio.run(wait())
-    [told] = [one for one in caplog.records if one.name == "events.kafka"]
+    [told] = [one for one in caplog.records if one.name == "events.kafka.admin"]
     assert told.getMessage().startswith("waiting for topics that the orchestrator makes")
     assert getattr(told, "topics", None) == [RUN_EVENTS]

@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 from events.commands import CancelRequested, PauseRequested, RunRequested
 from events.dead_letters import original
 from events.envelope import Envelope
-from events.kafka import NothingSent
+from events.kafka.connection import NothingSent
 from events.message import KNOWN, Event, Message
 from events.reading import read
 from events.run import RunPaused

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from events import kafka
 from events.commands import PauseRequested, RunRequested
-from events.kafka import Broker
+from events.kafka import consumer
+from events.kafka.connection import Broker
 from events.message import KNOWN
 from events.topics import COMMANDS
 from services.orchestrator import service
@@ -50,13 +50,13 @@ def test_the_consumer_ends_and_leaves_its_partitions_to_others(
     async def refuses(*_: object) -> None:
         raise StoreIsNewer(NEWER)
 
-    monkeypatch.setattr(kafka, "topics_made", refuses)
+    monkeypatch.setattr(consumer, "topics_made", refuses)
     nowhere = Broker("127.0.0.1:1", embedded=False)
 
     async def consume() -> None:
         ends = (StoreIsNewer,)
         async with asyncio.timeout(5):
-            await kafka.consume(
+            await consumer.consume(
                 nowhere, [COMMANDS], service.GROUP, None, asyncio.Event(), ends_with=ends
             )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from events.content import AiCall, Draft, Fact, Halt
 from events.envelope import Envelope
-from events.kafka import LOST, AnswerLost, NothingSent
+from events.kafka.connection import LOST, AnswerLost, NothingSent
 from events.run import StageBatchRequested
 from events.topics import (
     COMMANDS,
@@ -50,7 +50,7 @@ async def consume(
     handle: Callable[[Sequence[Record]], Awaitable[Any]],
     most: int,
 ) -> None:
-    """Stand in for events.kafka.consume: commit what is handled, join again after an error."""
+    """Stand in for `events.kafka.consumer.consume`: commit what is handled, rejoin on errors."""
     broker = world.broker
     member = broker.member(me, topics)
     while True:

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from events.kafka import AnswerLost, NothingSent, OtherBroker
+from events.kafka.connection import AnswerLost, NothingSent, OtherBroker
 from events.topics import DEAD_LETTERS, RUN_EVENTS, Record
 from tests.simulation.faults import Faults
 from tests.simulation.pause import pause
@@ -188,7 +188,7 @@ class Broker:
 
 
 class SimAdmin:
-    """Stands in for `events.kafka.Admin`: which cluster answers."""
+    """Stands in for `events.kafka.admin.Admin`: which cluster answers."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -211,12 +211,12 @@ class SimAdmin:
 
 
 async def sim_epoch_of(broker: Broker, _fresh: str) -> str:
-    """Stand in for `events.kafka.epoch_of`."""
+    """Stand in for `events.kafka.reading.epoch_of`."""
     return f"epoch-{broker.epoch}"
 
 
 class SimOrderedProducer:
-    """Stands in for `events.kafka.OrderedProducer`: one batch per partition at a time."""
+    """Stands in for `events.kafka.producers.OrderedProducer`: one batch per partition at a time."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker, self._epoch = broker, broker.epoch

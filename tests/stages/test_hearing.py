@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from aiokafka import TopicPartition
 
 from events.commands import RunRequested
-from events.kafka import partition_of
+from events.kafka.producers import partition_of
 from events.topics import stage_topic
 from projections.database import create_tables, open_engine
 from projections.projector import project

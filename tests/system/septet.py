@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 import psutil
 
-from events.kafka import Broker, OrderedProducer, read_all
+from events.kafka.connection import Broker
+from events.kafka.producers import OrderedProducer
+from events.kafka.reading import read_all
 from events.topics import Record
 from projections.database import open_engine
 from projections.rebuild import differences
