@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from services.api import sender
 from tests.api.world import Client, Tenant, World
 
 
@@ -15,7 +16,11 @@ def limits() -> dict[str, int]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, limits: dict[str, int]) -> Iterator[World]:
+def world(
+    tmp_path: Path, limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """Give a world that is patient: on a busy machine no answer becomes a pending one."""
+    monkeypatch.setattr(sender, "ANSWER_WITHIN", 50)
     world = World(tmp_path, **limits)
     yield world
     world.engine.dispose()

@@ -57,7 +57,7 @@ class Recorder:
             request |= {"type": "text/csv", "body": asked["csv"]}
             options |= {"content": asked["csv"], "headers": {"Content-Type": "text/csv"}}
         answer = self.client.ask(method, url, key, **options)
-        self.client.start(self.world.key_uses.written()).result(timeout=10)
+        self.client.start(self.world.key_uses.written()).result(timeout=60)
         assert answer.is_success, f"{at}: {answer.text}"
         self.keep(at, called, request, answer.status_code, kind_of(answer), shown(answer))
         return answer
@@ -225,7 +225,7 @@ def runs(ask: Recorder, tenant: Tenant) -> None:
     mine("GET /api/v1/automation/current_run", parameters=site)
     path = "/api/v1/automation/stream"
     heard = hear(ask.world, path, urlencode(run), tenant.key, messages=4)
-    text = ask.client.start(heard).result(timeout=20)
+    text = ask.client.start(heard).result(timeout=60)
     ask.keep(f"GET {path}", "example", {"parameters": run}, 200, "text/event-stream", text)
     for verb in ("pause", "resume", "cancel"):
         note = {"note": f"{verb.capitalize()} it until the prices are checked."}

@@ -577,7 +577,7 @@ def port(scene):
         time.sleep(0.01)
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True
-    thread.join(timeout=10)
+    thread.join(timeout=30)
 
 
 JSON_POST = b"POST /api/v1/sites HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"

@@ -279,7 +279,7 @@ def test_a_key_that_was_replaced_late_is_forgotten_by_who_comes_by(world, one):
     world.script = script
     world.send_again()
     assert len(world.vault.held()[one.account_id]) == 2
-    one.client.start(tidy(world.app.state.parts, one.account_id)).result(timeout=5)
+    one.client.start(tidy(world.app.state.parts, one.account_id)).result(timeout=60)
     assert the_secret(one) == PLANTED
 
 
@@ -288,15 +288,15 @@ def test_nothing_is_forgotten_while_the_read_model_is_folded_anew(world, one):
     choose(one)
     with world.engine.begin() as tx:
         tx.execute(sa.text("DELETE FROM ai_choices"))
-    one.client.start(tidy(world.app.state.parts, one.account_id)).result(timeout=5)
+    one.client.start(tidy(world.app.state.parts, one.account_id)).result(timeout=60)
     assert the_secret(one) == PLANTED
 
 
 def test_of_choices_at_once_one_is_left_with_its_own_key(world, one):
     keys = [f"key-number-{number}-of-many-that-are-long" for number in range(8)]
     asked = [one.client.begin("PUT", PATH, one.key, json=CHOICE | {"api_key": key}) for key in keys]
-    assert {answer.result(timeout=20).status_code for answer in asked} == {200}
-    one.client.start(tidy(world.app.state.parts, one.account_id)).result(timeout=5)
+    assert {answer.result(timeout=60).status_code for answer in asked} == {200}
+    one.client.start(tidy(world.app.state.parts, one.account_id)).result(timeout=60)
     kept = the_secret(one)
     assert kept in keys
     with world.engine.connect() as tx:

@@ -87,7 +87,7 @@ def session(world, tenant):
 
 def test_no_secret_is_in_a_log_a_command_a_table_or_an_error(world, one, lines, caplog):
     secrets, bad = session(world, one)
-    one.client.start(world.key_uses.written()).result(timeout=5)
+    one.client.start(world.key_uses.written()).result(timeout=60)
     records = [record for record in caplog.records if is_the_servers(record)]
     written = lines() + "".join(f"{vars(one)} {one.getMessage()}" for one in records)
     sent = "".join(

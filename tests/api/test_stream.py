@@ -37,7 +37,7 @@ def serving(world):
         time.sleep(0.01)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/api/v1"
     server.should_exit = True
-    thread.join(timeout=10)
+    thread.join(timeout=30)
 
 
 @contextmanager

@@ -297,7 +297,7 @@ class Client:
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def ask(self, method: str, path: str, key: str | None = None, **options: Any) -> Any:
-        return self.begin(method, path, key, **options).result(timeout=20)
+        return self.begin(method, path, key, **options).result(timeout=60)
 
     def begin(
         self, method: str, path: str, key: str | None = None, **options: Any
@@ -319,9 +319,9 @@ class Client:
         await asyncio.gather(*others, return_exceptions=True)
 
     def close(self) -> None:
-        self.start(self.finish()).result(timeout=5)
+        self.start(self.finish()).result(timeout=60)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(timeout=5)
+        self.thread.join(timeout=30)
         self.loop.close()
 
 
