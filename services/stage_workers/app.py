@@ -43,6 +43,7 @@ from services.stage_workers.stage_4_content import WriteDrafts
 from services.stage_workers.stage_5_prompts import WritePrompts
 from services.stage_workers.stage_6_images import RenderImages
 from services.stage_workers.stage_7_review import HandOver
+from services.stage_workers.threads import in_thread
 from services.stage_workers.worker import Worker
 from services.vault import open_vault
 
@@ -246,7 +247,7 @@ async def _listen(listeners: Sequence[Listener], engine: sa.Engine) -> None:
         await asyncio.sleep(LISTEN_EVERY)
         for listener in listeners:
             try:
-                await asyncio.to_thread(listener.require_hearing, engine)
+                await in_thread(listener.require_hearing, engine)
             except Deaf as reason:
                 logger.critical("ending the process", extra={"reason": str(reason)})
                 os._exit(os.EX_TEMPFAIL)
@@ -288,7 +289,7 @@ async def run(
     producer = Producer(broker)
     pace = Pace(broker, QUIET_WAIT)
     reader = Reader(engine, artifacts.get)
-    vault = await asyncio.to_thread(open_vault, settings)
+    vault = await in_thread(open_vault, settings)
     provider = provider_of(settings, engine, vault)
     is_measured = settings.ai_provider == "instant"  # which compares no meanings
     embed = meaningless if is_measured else embedder()

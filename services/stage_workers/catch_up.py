@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from projections.database import positions, reading
+from services.stage_workers.threads import in_thread
 
 LOOK_EVERY = 0.005  # seconds
 
@@ -45,7 +46,7 @@ class CatchUp:
 
     async def _look(self) -> None:
         while self._waiting:
-            reached = await asyncio.to_thread(self._reached, {one.key for one in self._waiting})
+            reached = await in_thread(self._reached, {one.key for one in self._waiting})
             there = {one for one in self._waiting if reached.get(one.key, 0) >= one.position}
             self._waiting -= there
             for one in there:

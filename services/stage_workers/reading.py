@@ -23,6 +23,7 @@ from services.stage_workers.items import (
     TaskItem,
 )
 from services.stage_workers.quality.written import Neighbour, Neighbours
+from services.stage_workers.threads import in_thread
 
 CATCH_UP_WITHIN = 10.0  # seconds that a worker waits before it returns the batch
 
@@ -53,7 +54,7 @@ class Reader:
         """
         if not await self._catch_up.reach(request.key, position, CATCH_UP_WITHIN):
             return "not_there"
-        return await asyncio.to_thread(self._look, request)
+        return await in_thread(self._look, request)
 
     def _look(self, request: Envelope) -> Wanted:
         message = request.message
@@ -79,7 +80,7 @@ class Reader:
             with reading(self._engine) as tx:
                 return query(tx, account_id, ids)
 
-        rows = await asyncio.to_thread(read)
+        rows = await in_thread(read)
         if len(rows) != len(ids):
             missing = len(ids) - len(rows)
             raise LookupError(
@@ -94,7 +95,7 @@ class Reader:
             with reading(self._engine) as tx:
                 return query(tx, batch.account_id, batch.site_id)
 
-        return await asyncio.to_thread(read)
+        return await in_thread(read)
 
     async def keywords(self, batch: Batch) -> tuple[KeywordItem, ...]:
         rows = await self._rows(planner.keywords_of, batch.account_id, batch.items)
@@ -107,7 +108,7 @@ class Reader:
             with reading(self._engine) as tx:
                 return runs.stage_items(tx, batch.account_id, batch.run_id, batch.stage)
 
-        ids = await asyncio.to_thread(read)
+        ids = await in_thread(read)
         rows = await self._rows(planner.keywords_of, batch.account_id, ids)
         return tuple(_keyword(row) for row in rows)
 
@@ -118,7 +119,7 @@ class Reader:
             with reading(self._engine) as tx:
                 return planner.cluster_names(tx, batch.account_id, batch.site_id)
 
-        return await asyncio.to_thread(read)
+        return await in_thread(read)
 
     async def clusters(self, batch: Batch) -> tuple[ClusterItem, ...]:
         rows = await self._rows(planner.clusters_of, batch.account_id, batch.items)
@@ -154,7 +155,7 @@ class Reader:
                 found = writer.newest(tx, batch.account_id, batch.site_id)
             return tuple(Link(title, f"/{slug}") for title, slug in found)
 
-        return await asyncio.to_thread(read)
+        return await in_thread(read)
 
     async def neighbours(self, batch: Batch, shingles: Sequence[str]) -> Neighbours:
         """Return the site's articles, and how many of these shingles each of them has."""
@@ -176,7 +177,7 @@ class Reader:
                 )
             )
 
-        return await asyncio.to_thread(read)
+        return await in_thread(read)
 
     async def _revisions(self, batch: Batch) -> dict[str, Revision]:
         """Return what is to be written anew, by task."""
@@ -187,7 +188,7 @@ class Reader:
 
         return {
             row.task_id: Revision(row.id, row.slug, await self._text(row.body), row.note)
-            for row in await asyncio.to_thread(read)
+            for row in await in_thread(read)
         }
 
     async def _text(self, digest: str) -> str:

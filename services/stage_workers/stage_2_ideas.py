@@ -1,6 +1,5 @@
 """Stage 2: topic clusters to content ideas, by AI."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from services.stage_workers.ai.model import Keyword, ProviderOf, SuggestIdeas, S
 from services.stage_workers.batch import Ask, Work, each
 from services.stage_workers.items import Batch, ClusterItem, ReadItems
 from services.stage_workers.lines import apart, cut, first_of_each, key_of, line, title_of
+from services.stage_workers.threads import in_thread
 
 MOST = 3  # ideas for one cluster
 LOOKED_AT = 20  # suggestions of one answer
@@ -53,13 +53,13 @@ class MakeIdeas:
         answers: dict[str, tuple[Suggestion, ...]] = {}
 
         async def suggestions_for(cluster: ClusterItem) -> tuple[Idea, ...]:
-            question = await asyncio.to_thread(question_about, cluster, batch.brief, embed)
+            question = await in_thread(question_about, cluster, batch.brief, embed)
             answers[cluster.id] = await ask(question)
             return ()
 
         clusters = {cluster.id: cluster for cluster in await self.read(batch)}
         work = await each(list(clusters.items()), suggestions_for, batch.seconds)
-        made = await asyncio.to_thread(
+        made = await in_thread(
             plan,
             [
                 (clusters[outcome.item], answers[outcome.item])

@@ -356,6 +356,17 @@ def test_odd_questions_are_answered_too():
     assert describe(DescribeImages("A Title", "informational", bare.body, ()))[0].role == "featured"
 
 
+@pytest.mark.parametrize("keyword", ["!!!", "?!", "?", ".", "...", "-", "—", "\u2615", "\u00b7"])
+def test_a_keyword_of_marks_alone_is_written_about_too(keyword):
+    """People import what they have; one such row must not end a stage."""
+    (group,) = cluster((Keyword("k", keyword),), Embedder())
+    question = SuggestIdeas(group.name, group.intent, (Keyword("k", keyword),))
+    (idea,) = suggest(question, Embedder())
+    assert any(map(str.isalnum, idea.title))
+    made = write(order(idea))
+    assert describe(DescribeImages(idea.title, idea.intent, made.body, idea.target_keywords))
+
+
 @pytest.mark.parametrize(
     ("keyword", "lead"),
     [

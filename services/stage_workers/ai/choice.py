@@ -20,6 +20,7 @@ from services.stage_workers.ai.credential import Credential
 from services.stage_workers.ai.instant import InstantProvider
 from services.stage_workers.ai.local.provider import LocalProvider
 from services.stage_workers.ai.model import Provider, ProviderHalted, ProviderOf
+from services.stage_workers.threads import in_thread
 from services.vault import Gone, Secret, Unreadable, Vault
 
 REMEMBERED = 200  # providers, each with its connections; the least recently used go first
@@ -63,7 +64,7 @@ def provider_of(settings: Settings, engine: sa.Engine, vault: Vault) -> Provider
         for look in range(LOOKS):
             await asyncio.sleep(LOOK_EVERY if look else 0)
             try:
-                return await asyncio.to_thread(own_credential, settings, engine, vault, account_id)
+                return await in_thread(own_credential, settings, engine, vault, account_id)
             except NotThere as nothing:
                 missing = str(nothing)
         raise misconfigured(missing)

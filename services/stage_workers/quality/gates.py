@@ -14,6 +14,7 @@ from services.stage_workers.quality.grammar import Check, nobody
 from services.stage_workers.quality.judge import better, findings, is_worth_a_rewrite, judge
 from services.stage_workers.quality.markdown import parse, without_unknown_links
 from services.stage_workers.quality.written import Neighbour, Neighbours, Written
+from services.stage_workers.threads import in_thread
 
 OF_THE_TIME = 0.9  # that a batch has, after which a rewrite is cut off, so the first is kept
 
@@ -152,12 +153,12 @@ class Desk:
         batch: Sequence[tuple[str, _Mine]],
     ) -> Judged:
         site = beside(await self.gates.neighbours(self.batch, own), task, batch, own)
-        return await asyncio.to_thread(judged, question, article, site, own, self.gates.check)
+        return await in_thread(judged, question, article, site, own, self.gates.check)
 
 
 async def _shingles_of(article: Article, question: WriteArticle) -> tuple[str, ...]:
     language = question.brief.language
-    return await asyncio.to_thread(lambda: shingles(parse(article.body), language))
+    return await in_thread(lambda: shingles(parse(article.body), language))
 
 
 def beside(

@@ -1,11 +1,10 @@
 """Answers every question in this process: the provider that works without a network or a key."""
 
-import asyncio
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
 
 from events.brief import Brief, is_english
@@ -29,6 +28,7 @@ from services.stage_workers.ai.model import (
     SuggestIdeas,
     WriteArticle,
 )
+from services.stage_workers.threads import in_one_of, in_thread
 
 IMAGES_AT_ONCE = 2
 CHARACTERS = 4  # a token, by the usual estimate for English
@@ -80,20 +80,17 @@ class LocalProvider:
             refuse_other_languages(question.brief)
         match question:
             case ClusterKeywords():
-                return await asyncio.to_thread(self._cluster, question)
+                return await in_thread(self._cluster, question)
             case SuggestIdeas():
-                return await asyncio.to_thread(suggest, question, self.embed)
+                return await in_thread(suggest, question, self.embed)
             case WriteArticle():
-                return await asyncio.to_thread(write, question)
+                return await in_thread(write, question)
             case DescribeImages():
-                return await asyncio.to_thread(describe, question)
+                return await in_thread(describe, question)
             case DrawImage():
-                return await self._draw(draw, question)
+                return await in_one_of(self._images, partial(draw, question))
             case _:
                 raise AnswerRejected(f"the local provider cannot answer {question.function}")
-
-    async def _draw(self, work: Callable[[DrawImage], T], question: DrawImage) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._images, work, question)
 
     def _cluster(self, question: ClusterKeywords) -> tuple[Group, ...]:
         with self._clustering:

@@ -155,15 +155,16 @@ def first_free(titles: Sequence[str], taken: set[str]) -> str:
 
 
 def _ready(keyword: str) -> str:
-    text = tidy(plain(keyword)).rstrip("?.! ")
+    """Return the keyword as forms match it, never empty: of marks alone, nothing is taken off."""
+    text = tidy(plain(keyword)).rstrip("?.! ") or keyword.strip() or "?"
     for shape, written in REWRITES:
         text = shape.sub(written, text)
     return text
 
 
 def _joined(lead: str, tail: str) -> str:
-    if not tail:
-        return lead
+    if not (lead and tail):
+        return lead or tail
     if lead.endswith("?"):
         return f"{lead} {tail}"
     return f"{lead} - {tail}" if ":" in lead else f"{lead}: {tail}"

@@ -19,6 +19,7 @@ from services.stage_workers.ai.openai.briefs import told
 from services.stage_workers.ai.openai.shapes import KnownGroup, KnownGroups, NamedGroup, NamedGroups
 from services.stage_workers.ai.openai.vectors import Vectorizer
 from services.stage_workers.ai.prompts.reading import prompt
+from services.stage_workers.threads import in_thread
 
 AT_ONCE = 12  # groups named in one call
 SHOWN = 8  # keywords of a group
@@ -78,7 +79,7 @@ class Clusterer:
             texts = needed([keyword.text for keyword in question.keywords])
             vectors = await self.vectorizer(texts, calls)
             rows = dict(zip(texts, vectors, strict=True))
-            groups = await asyncio.to_thread(
+            groups = await in_thread(
                 cluster,
                 question.keywords,
                 lambda asked: np.stack([rows[text] for text in asked]),

@@ -1,6 +1,5 @@
 """Ideas: the model is told the titles that are nearest to the topic, so that it repeats none."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from services.stage_workers.ai.local.embeddings import Vectors
@@ -9,6 +8,7 @@ from services.stage_workers.ai.openai.asking import Asker
 from services.stage_workers.ai.openai.briefs import listed, told
 from services.stage_workers.ai.openai.shapes import IdeasShape
 from services.stage_workers.ai.prompts.reading import prompt
+from services.stage_workers.threads import in_thread
 
 NEAREST = 25  # taken titles that are sent
 KEYWORDS = 40
@@ -24,7 +24,7 @@ async def suggest(
     """Return one to three suggestions, none for an empty cluster. Raises as Provider.answer."""
     if not question.keywords:
         return ()
-    taken = await asyncio.to_thread(nearest, question, embed)
+    taken = await in_thread(nearest, question, embed)
     most = most_ideas(len(question.keywords))
     count = "one article" if most == 1 else f"one to {most} articles, fewer rather than alike ones"
     asked = prompt("suggest_ideas").filled(

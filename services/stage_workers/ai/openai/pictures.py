@@ -1,6 +1,5 @@
 """Pictures: described by the text model, drawn by the image model, their bytes left as they are."""
 
-import asyncio
 import base64
 import binascii
 import io
@@ -27,6 +26,7 @@ from services.stage_workers.ai.openai.line import About, Line
 from services.stage_workers.ai.openai.shapes import PicturesShape
 from services.stage_workers.ai.openai.wire import CURRENT
 from services.stage_workers.ai.prompts.reading import prompt
+from services.stage_workers.threads import in_thread
 
 TOKENS = 700
 EXCERPT = 45  # words of a section
@@ -80,7 +80,7 @@ async def draw(question: DrawImage, line: Line, model: str, calls: list[Call]) -
         body = await line.call(send, about, calls.append)
     try:
         content = await _content(body, line)
-        return await asyncio.to_thread(picture_of, content)
+        return await in_thread(picture_of, content)
     except AnswerRejected as wrong:
         calls[-1] = replace(calls[-1], error=str(wrong))
         raise
