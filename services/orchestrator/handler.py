@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,10 +90,6 @@ def streams_of(received: Envelope) -> dict[StreamKind, str]:
     return streams
 
 
-def _each_once(received: Sequence[Envelope]) -> Iterable[Envelope]:
-    return {one.id: one for one in received}.values()
-
-
 class Handler:
     """Gives every message its one outcome, whatever is redelivered, retried or raced.
 
@@ -121,14 +117,17 @@ class Handler:
             raise
         except Exception as error:  # noqa: BLE001  # whose fault it is shows when each goes alone
             logger.info("handling one by one", extra={"reason": type(error).__name__})
-            return [bug for one in _each_once(received) for bug in self._alone(one)]
+            return self._singly(received)
         return []
 
     def _together(self, received: Sequence[Envelope]) -> None:
         view = dict[str, Seen]()
         new: list[Recorded] = []
-        for envelope in _each_once(received):
-            new += self._decide(envelope, view, fresh=False)
+        answered: set[str] = set()
+        for envelope in received:
+            if envelope.id not in answered and (made := self._decide(envelope, view, fresh=False)):
+                answered.add(envelope.id)
+                new += made
         self._require_current(view, {one.originator_id for one in new})
         self._store.append(new)
         self._remember(view)
@@ -142,6 +141,13 @@ class Handler:
         for stream, seen in view.items():
             if stream not in written and self._store.read(stream, after=seen.version):
                 raise StaleWriter(stream)
+
+    def _singly(self, received: Sequence[Envelope]) -> list[tuple[Envelope, Exception]]:
+        bugs: dict[str, tuple[Envelope, Exception]] = {}
+        for one in received:
+            if one.id not in bugs:
+                bugs |= {bug[0].id: bug for bug in self._alone(one)}
+        return list(bugs.values())
 
     def _alone(self, received: Envelope) -> list[tuple[Envelope, Exception]]:
         try:

@@ -9,13 +9,14 @@ from events.commands import CancelRequested, PauseRequested, ResumeRequested, Ru
 from events.envelope import Envelope
 from events.message import Event, Message
 from events.receipts import MessageAccepted, MessageRefused
+from events.run import StageBatchRequested
 from services.invariants import violations
 from services.orchestrator import handler as module
 from services.orchestrator.handler import Handler
 from services.orchestrator.rules.decide import decide
 from services.orchestrator.rules.state import State
 from services.orchestrator.store import Recorded, StaleWriter
-from tests.builders import ACCOUNT, RUN, SITE, Scene, names
+from tests.builders import ACCOUNT, RUN, SITE, Scene, answer, names, report, stage_report
 
 
 def ready() -> Scene:
@@ -78,6 +79,25 @@ def test_a_group_with_one_known_message_handles_the_others() -> None:
     fresh = scene.envelope(ResumeRequested(), run=RUN, id_="cmd-2")
     assert scene.handler.handle([known, fresh, known]) == []
     assert names(scene.stream(RUN))[-2:] == ["RunPaused", "RunResumed"]
+    assert violations(scene.log()) == []
+
+
+# --- reports that a broker without its data gets in another order
+
+
+@pytest.mark.parametrize("polls", ["one", "several"])
+def test_a_stage_report_that_is_early_counts_when_it_comes_again(polls: str) -> None:
+    scene = running()
+    [request] = scene.open_requests()
+    assert isinstance(request.message, StageBatchRequested)
+    of_batch = answer(request, report(request.message), scene.now)
+    of_stage = answer(request, stage_report(request.message), scene.now)
+    came = [of_stage, of_batch, of_stage, of_stage]
+    for poll in [came] if polls == "one" else [[one] for one in came]:
+        assert scene.handler.handle(poll) == []
+    said = names(scene.stream(RUN))
+    assert said.count("StageCompleted") == 1
+    assert said[-2:] == ["StageStarted", "StageBatchRequested"]
     assert violations(scene.log()) == []
 
 

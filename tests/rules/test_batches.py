@@ -195,10 +195,17 @@ def test_a_report_of_an_unknown_batch_changes_nothing() -> None:
         assert tell(state, message) == []
 
 
-def test_a_stage_report_before_its_batch_or_of_another_stage_changes_nothing() -> None:
+def test_a_stage_report_before_its_batch_has_no_outcome_so_its_repetition_counts() -> None:
     state = started(*waiting(2, "c1"))[1]
     last = in_flight(state)[0]
-    assert tell(state, stage_report(last)) == []
+    assert decide(state, stage_report(last)) == []
+    reported = after(state, stage_report(last), report(last))
+    assert names(tell(reported, stage_report(last)))[0] == "StageCompleted"
+
+
+def test_a_stage_report_of_another_stage_changes_nothing() -> None:
+    state = started(*waiting(2, "c1"))[1]
+    last = in_flight(state)[0]
     reported = after(state, report(last))
     other = stage_report(last).model_copy(update={"stage": 3})
     assert tell(reported, other) == []

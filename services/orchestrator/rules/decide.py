@@ -28,7 +28,7 @@ from events.run import (
     StageCompleted,
 )
 from events.site import KeywordsAdded
-from services.orchestrator.rules.run import follow_run
+from services.orchestrator.rules.run import follow_run, is_early
 from services.orchestrator.rules.site import follow_account, follow_site
 from services.orchestrator.rules.state import UNKNOWN, Refused, State
 
@@ -58,7 +58,12 @@ OF_ACCOUNT = (
 
 
 def decide(state: State, message: Message) -> list[Event]:
-    """Return all that follows from the message; its receipt comes last. Never raises Refused."""
+    """Return all that follows from the message; its receipt comes last. Never raises Refused.
+
+    Nothing follows from a report that is early, not even a receipt: it will come again.
+    """
+    if is_early(state, message):
+        return []
     try:
         events = follow(state, message)
     except Refused as no:

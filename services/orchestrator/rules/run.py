@@ -99,6 +99,21 @@ def follow_run(state: State, message: Message) -> list[Event]:
             raise Refused("invalid_transition", detail, {"run_status": run.status})
 
 
+def is_early(state: State, message: Message) -> bool:
+    """Tell whether a stage is reported as completed before its last batch is recorded.
+
+    Workers report the batch first, but a broker that lost its data may get the second of the two
+    alone. With a receipt its repetition behind the batch would count as done, and the run stand
+    still until the batch's time is over.
+    """
+    return (
+        isinstance(message, StageCompleted)
+        and not state.is_foreign
+        and message.batch_id is not None
+        and _is_of(state.run, message.batch_id, message.stage)
+    )
+
+
 def _is_of(run: Run, batch_id: str, stage: int) -> bool:
     return batch_id in run.in_flight and run.in_flight[batch_id].stage == stage
 
