@@ -15,13 +15,11 @@ import sqlalchemy as sa
 from faust.contrib.asgi import faust_app_running
 from faust.transport.drivers import aiokafka as driver
 
-from events.kafka.admin import topics_made
 from events.kafka.connection import Broker, Security
 from events.kafka.consumer import LOOK_FOR_TOPICS, Pace
 from events.kafka.producers import Producer, partition_of
 from events.kafka.same_broker import SameBroker
-from events.pipeline import STAGES
-from events.topics import BROKER_EPOCH, STAGE_REPORTS, Record, stage_topic
+from events.topics import Record, stage_topic
 from projections import timers
 from projections.database import open_engine, reading
 from services.artifacts import Artifacts, open_artifacts
@@ -31,6 +29,7 @@ from services.settings import Settings
 from services.stage_workers.ai.choice import provider_of
 from services.stage_workers.ai.local.embeddings import embedder
 from services.stage_workers.ai.model import ProviderOf
+from services.stage_workers.away import broker_there, said_again
 from services.stage_workers.batch import Stage
 from services.stage_workers.hearing import Hearing, patience_of
 from services.stage_workers.quality.gates import Gates
@@ -297,14 +296,14 @@ async def run(
     chosen = [one for one in every if one.number in stages]
     within = settings.batch_timeout_seconds * OF_THE_TIMEOUT
     try:
-        names = [stage_topic(stage.number) for stage in STAGES]
-        await topics_made(broker, [BROKER_EPOCH, STAGE_REPORTS, *names], stop)
-        same = await SameBroker.now(broker, [stage_topic(stage.number) for stage in chosen])
+        same = await broker_there(broker, [stage.number for stage in chosen], stop)
+        if same is None:
+            return
         async with AsyncExitStack() as running:
             running.push_async_callback(same.stop)
             listeners = [
                 _listener(
-                    Worker(stage, reader, producer.publish, now, within),
+                    Worker(stage, reader, said_again(producer.publish), now, within),
                     stage.number,
                     broker,
                     same,
