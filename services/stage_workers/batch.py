@@ -66,10 +66,12 @@ class Ask:
 def priced(call: Call, function: str, prices: int) -> AiCall:
     """Return the call with its whole credits: by use where there are rates, else by the call.
 
-    A failed call costs what the provider counted for it.
+    A failed call costs what the provider counted for it, and where it counted nothing, nothing.
     """
     rates = rates_of(prices, call.model)
-    if rates is not None:
+    if call.error and not call.cost_known:
+        credits_used = 0
+    elif rates is not None:
         credits_used = used(rates, call.tokens_in, call.tokens_out, call.images)
     else:
         credits_used = 0 if call.error else PRICES[prices].per_call[function]
