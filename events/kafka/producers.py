@@ -1,6 +1,7 @@
 """Two producers: one for what carries an id, one that keeps the order of each key."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from aiokafka.partitioner import DefaultPartitioner
 from events.kafka.admin import PARTITIONS
 from events.kafka.connection import LOST, AnswerLost, Broker, NothingSent, close
 from events.topics import Record
+
+logger = logging.getLogger(__name__)
 
 PROBE_AFTER = 1.0  # seconds without an answer after which a producer asks whether anyone is there
 _place = DefaultPartitioner()
@@ -71,8 +74,9 @@ class Producer:
                     async with asyncio.timeout(3):
                         await producer.start()
                 except LOST as error:
-                    await close(producer.stop())
-                    raise NothingSent("the broker cannot be reached") from error
+                    reason = _why_not(producer)
+                    await close(_abandon(producer))
+                    raise NothingSent(reason) from error
                 self._producer = producer
             return self._producer
 
@@ -105,7 +109,7 @@ class OrderedProducer:
             async with asyncio.timeout(5):
                 await self._producer.start()
         except LOST as error:
-            raise NothingSent("the broker cannot be reached") from error
+            raise NothingSent(_why_not(self._producer)) from error
 
     async def stop(self) -> None:
         await close(_abandon(self._producer))
@@ -159,6 +163,22 @@ def new_producer(broker: Broker) -> AIOKafkaProducer:
         compression_type=None,
         max_request_size=4_000_000,
     )
+
+
+def _why_not(producer: AIOKafkaProducer) -> str:
+    """Return why a producer has not started; tell an operator where waiting will not help.
+
+    An idempotent one waits for an id, which Apache Kafka gives and the embedded broker does not.
+    """
+    answers = bool(producer.client.cluster.brokers())
+    ids = producer._txn_manager
+    if not answers or ids is None or ids.has_pid():
+        return "the broker cannot be reached"
+    logger.warning(
+        "the broker gives this producer no id. If it is the embedded broker of another process, "
+        "leave SEPTET_KAFKA_BOOTSTRAP_SERVERS empty and set SEPTET_EMBEDDED_BROKER_PORT to its port"
+    )
+    return "the broker gives producers no id"
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:

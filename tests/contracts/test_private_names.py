@@ -6,10 +6,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.producer.sender import Sender
+from aiokafka.producer.transaction_manager import TransactionManager
 from faust.transport.drivers import aiokafka as driver
 
 from events.kafka.connection import Broker
 from events.kafka.consumer import BUSY_WAIT, Pace
+
+PRODUCERS = {"_sender", "_closed", "_txn_manager"}
 
 
 def test_the_fetcher_reads_its_wait_anew_for_every_fetch():
@@ -34,12 +37,13 @@ def test_apache_kafka_keeps_the_usual_wait():
     assert pace.wait_ms == 500
 
 
-def test_a_producer_still_has_what_we_stop_it_by():
+def test_a_producer_still_has_what_we_look_at_and_stop_it_by():
     async def names() -> set[str]:
         producer = AIOKafkaProducer()
-        return {name for name in ("_sender", "_closed") if hasattr(producer, name)}
+        return PRODUCERS & set(vars(producer))
 
-    assert asyncio.run(names()) == {"_sender", "_closed"}
+    assert asyncio.run(names()) == PRODUCERS
+    assert hasattr(TransactionManager, "has_pid")
     assert asyncio.iscoroutinefunction(Sender.close)
 
 
