@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from functools import wraps
 from inspect import Parameter, signature
+from itertools import pairwise
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -209,7 +210,7 @@ def facts(pairs: Mapping[str, object]) -> str:
 
 def _asked_for(arguments: Sequence[str]) -> Format:
     """Return the format as far as it can be known before the arguments are parsed."""
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    pairs = pairwise([*arguments, ""])
     wanted = any(
         one == "--output=json" or (one == "--output" and other == "json") for one, other in pairs
     )

@@ -1,6 +1,8 @@
 """The command line against an API of canned answers: results, errors and exit codes."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tests.cli.conftest import Api, error_of
 from tests.cli.rows import ESTIMATE, run_row
 
 Septet = Callable[..., Result]
+ROOT = Path(__file__).parents[2]
 
 
 def test_account_create_shows_the_key_once(api: Api, septet: Septet) -> None:
@@ -202,6 +205,25 @@ def test_wrong_usage_is_code_2_and_one_line(septet: Septet, arguments: tuple[str
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("run",), ("account", "keys")])
+def test_alone_a_command_or_a_noun_prints_its_help(septet: Septet, arguments: list[str]) -> None:
+    done = septet(*arguments)
+    assert (done.exit_code, done.stderr) == (2, "error: Missing command. See septet --help\n")
+    assert " ".join(("Usage: septet", *arguments, "[OPTIONS] COMMAND")) in done.stdout
+
+
+def test_the_program_alone_prints_its_help() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli.main"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, "error: Missing command. See septet --help\n")
+    assert "COMMAND" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["up", "demo", "api", "migrate", "orchestrator"])
