@@ -12,11 +12,9 @@ from services.clock import new_id
 
 BASE = "/api/v1"
 AUTOMATION = f"{BASE}/automation"
+ADMIN = f"{BASE}/admin/"
 PATIENCE = 60.0  # seconds that a command waits for an outcome, or for a full server
 LOOK_EVERY = 0.2
-REFUSALS = frozenset(
-    {"run_already_active", "insufficient_credits", "invalid_transition", "nothing_to_do"}
-)
 Json = dict[str, Any]
 
 
@@ -163,13 +161,13 @@ def failure(answer: httpx.Response) -> Failed:
     sentence = str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status_code}")
     match answer.status_code:
         case 401:
-            remedy = _how_to_sign_in("account")
-            return Failed(f"{_end(sentence)} {remedy}", Code.NOT_SIGNED_IN, problem)
+            return Failed(_unknown_credential(answer.url), Code.NOT_SIGNED_IN, problem)
         case 403:
-            return Failed(
-                f"{_end(sentence)} Use a key whose role may do this", Code.NOT_SIGNED_IN, problem
-            )
-        case 400 if code in REFUSALS:
+            remedy = "Use a key whose role may do this"
+            return Failed(f"{_end(sentence)} {remedy}", Code.REFUSED, problem)
+        case 400 if code == "invalid_request":
+            return Failed(sentence, Code.USAGE, problem)
+        case 400 if code:  # a rule's; those of a newer API too
             return Failed(_with_numbers(sentence, problem), Code.REFUSED, problem)
         case 503:
             return Away(f"{_end(sentence)} Nothing was done; try again", problem=problem)
@@ -191,6 +189,15 @@ def _how_to_sign_in(who: str) -> str:
     if who == "admin":
         return "Set SEPTET_ADMIN_TOKEN, or run this where septet up has written its data folder"
     return "Set SEPTET_API_KEY to the key that septet account create showed"
+
+
+def _unknown_credential(asked: httpx.URL) -> str:
+    """Return what to set; the API's own sentence is about headers, which no command shows."""
+    where = f"{asked.scheme}://{asked.netloc.decode()}"
+    if asked.path.startswith(ADMIN):
+        remedy = "Set SEPTET_ADMIN_TOKEN to the one that it was started with"
+        return f"the API at {where} does not know this admin token. {remedy}"
+    return f"the API at {where} does not know this key. {_how_to_sign_in('account')}"
 
 
 _GRANT = "Grant {} more with septet account credit"

@@ -124,9 +124,9 @@ def test_the_operator_revokes_any_key(api: Api, septet: Septet) -> None:
         (400, "run_already_active", 3),
         (400, "insufficient_credits", 3),
         (400, "nothing_to_do", 3),
-        (400, "invalid_request", 1),
-        (401, "unauthenticated", 4),
-        (403, "forbidden", 4),
+        (400, "a_rule_of_a_newer_release", 3),
+        (400, "invalid_request", 2),
+        (403, "forbidden", 3),
         (404, "not_found", 1),
         (409, "idempotency_conflict", 1),
         (500, "internal_error", 1),
@@ -145,6 +145,41 @@ def test_each_problem_has_its_exit_code(
     as_json = septet("run", "start", "--site", "site-1", "--output", "json")
     assert as_json.exit_code == expected
     assert error_of(as_json)["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "says"),
+    [
+        (
+            ("site", "list"),
+            "/sites",
+            "this key. Set SEPTET_API_KEY to the key that septet account create showed",
+        ),
+        (
+            ("account", "show", "account-1"),
+            "/admin/accounts/account-1",
+            "this admin token. Set SEPTET_ADMIN_TOKEN to the one that it was started with",
+        ),
+    ],
+)
+def test_who_is_not_known_is_told_which_credential_to_set(
+    api: Api, septet: Septet, arguments: tuple[str, ...], path: str, says: str
+) -> None:
+    detail = "Send a valid key as Authorization: Bearer <key>."
+    api.on("GET", "/account", {"account_id": "account-2"})
+    api.problem("GET", path, 401, "unauthenticated", detail=detail)
+    token = {"SEPTET_ADMIN_TOKEN": "wrong"}
+    done = septet(*arguments, env=token)
+    assert done.exit_code == 4
+    assert done.stderr == f"error: the API at http://127.0.0.1:8000 does not know {says}\n"
+    as_json = septet(*arguments, "--output", "json", env=token)
+    assert (as_json.exit_code, error_of(as_json)["code"]) == (4, "unauthenticated")
+
+
+def test_a_bad_request_without_a_code_is_a_failure(api: Api, septet: Septet) -> None:
+    api.on("GET", "/sites", httpx.Response(400, text="Bad Request"))
+    done = septet("site", "list")
+    assert (done.exit_code, done.stderr) == (1, "error: Bad Request\n")
 
 
 def test_a_refusal_says_its_numbers_and_the_next_step(api: Api, septet: Septet) -> None:

@@ -97,4 +97,4 @@ def test_what_only_the_api_can_judge_is_its_own_sentence(api: Api, septet: Septe
     api.problem("PUT", "/automation/update_config", 400, "invalid_request", **wrong)
     setting = ("timezone=Mars/Base", "--site", "site-1", "--output", "json")
     done = septet("config", "set", *setting)
-    assert (done.exit_code, error_of(done)["detail"]) == (1, "timezone: is not a time zone")
+    assert (done.exit_code, error_of(done)["detail"]) == (2, "timezone: is not a time zone")

@@ -104,7 +104,7 @@ def test_a_refused_address_is_one_line(api: Api, septet: Run) -> None:
     detail = "base_url: https://evil.example is not among the hosts that this installation allows"
     api.problem("PUT", "/account/ai", 400, "invalid_request", detail=detail)
     done = septet(*SET, "--key-stdin", input=PLANTED)
-    assert (done.exit_code, done.stderr) == (1, f"error: {detail}\n")
+    assert (done.exit_code, done.stderr) == (2, f"error: {detail}\n")
 
 
 def test_what_runs_ask_is_shown(api: Api, septet: Run) -> None:
