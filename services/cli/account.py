@@ -9,6 +9,7 @@ import typer
 from services.cli.client import BASE, Json, has_key, sign_in
 from services.cli.output import (
     Code,
+    Either,
     Failed,
     command,
     emit,
@@ -42,12 +43,11 @@ AnyAccount = Annotated[
 
 @command(app, "create")
 def create(
-    name: Annotated[str | None, typer.Argument(help="Name of the tenant")] = None,
+    name: Annotated[str, Either("Name of the tenant")],
     credit: Annotated[int, typer.Option("--credits", min=0, help="Whole credits at first")] = 0,
-    named: Annotated[str | None, typer.Option("--name", help="The same as NAME")] = None,
 ) -> None:
     """Open an account and show its first API key, this once. Needs the admin token."""
-    body = {"name": needed("a name", name, named), "credits": credit}
+    body = {"name": name, "credits": credit}
     made = sign_in("admin").post(f"{BASE}/admin/accounts", body)
     text = (
         f"{made['account_id']} opened with {credit} credits\n"
@@ -59,27 +59,21 @@ def create(
 
 @command(app, "credit")
 def credit(
-    account: Annotated[str, typer.Argument(help="Account id")],
-    amount: Annotated[int | None, typer.Argument(min=1, help="Whole credits")] = None,
-    amount_option: Annotated[
-        int | None, typer.Option("--amount", "--credits", min=1, help="The same as AMOUNT")
-    ] = None,
+    account: Annotated[str, Either("Account id")],
+    amount: Annotated[int, Either("Whole credits", "--amount", "--credits", min=1)],
     reason: Annotated[str, typer.Option(help="Why, for the ledger")] = "granted by hand",
 ) -> None:
     """Grant an account credits. Needs the admin token."""
-    granted = needed("an amount", amount, amount_option)
-    body = {"amount": granted, "reason": reason}
+    body = {"amount": amount, "reason": reason}
     client = sign_in("admin")
     client.post(f"{BASE}/admin/accounts/{account}/credits", body)
     now = client.get(f"{BASE}/admin/accounts/{account}")
-    emit(now, f"{account} credited with {granted}: balance {now['balance']}")
+    emit(now, f"{account} credited with {amount}: balance {now['balance']}")
 
 
 @command(app, "show")
 def show(
-    account: Annotated[
-        str | None, typer.Argument(help="Account id; none: the one of SEPTET_API_KEY")
-    ] = None,
+    account: Annotated[str | None, Either("Account id; none: the one of SEPTET_API_KEY")] = None,
 ) -> None:
     """Show an account's balance: one's own, or any with the admin token."""
     if account is None or has_key():

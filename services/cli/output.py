@@ -7,9 +7,9 @@ from contextvars import ContextVar
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from functools import wraps
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from itertools import pairwise
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -99,23 +99,64 @@ class Commands(TyperGroup):
         return code
 
 
+class Either:
+    """Marks a parameter that is given by its place or by an option: RUN, or --run RUN.
+
+    The option is called as the parameter is, unless `options` say otherwise; `limits` are Typer's.
+    """
+
+    def __init__(self, help_text: str, *options: str, **limits: Any) -> None:
+        self.help_text = help_text
+        self.options = options
+        self.limits = limits
+
+    def parameters(self, own: Parameter) -> tuple[Parameter, Parameter]:
+        """Return the two parameters that Typer is shown in place of the command's own."""
+        place, names = own.name.upper(), self.options or (f"--{own.name}",)
+        argument = typer.Argument(help=self.help_text, **self.limits)
+        option = typer.Option(*names, help=f"The same as {place}", **self.limits)
+        kind = get_args(own.annotation)[0] | None
+        return (
+            _parameter(own.name, Annotated[kind, argument]),
+            _parameter(_optional(own.name), Annotated[kind, option]),
+        )
+
+    def chosen(self, own: Parameter, given: dict[str, Any]) -> Any:
+        """Take both out of what is given and return the one.
+
+        Raises Failed when both are given, or neither where one is needed.
+        """
+        place, option = own.name.upper(), (self.options or (f"--{own.name}",))[0]
+        one, other = given.pop(own.name), given.pop(_optional(own.name))
+        if one is not None and other is not None:
+            said = f"{place} is given twice: {one}, and {option} {other}. Give it once"
+            raise Failed(said, Code.USAGE)
+        found = other if one is None else one
+        if found is None and own.default is Parameter.empty:
+            raise Failed(f"{place} is missing: give it, or {option}. See --help", Code.USAGE)
+        return found
+
+
 def command(
     app: typer.Typer, name: str, panel: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as a command that also takes `--output`."""
+    """Register a function as a command that also takes `--output`, and each `Either` both ways."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = signature(function, eval_str=True).parameters
+        twofold = {one.name: either for one in own.values() if (either := _either(one))}
+
         @wraps(function)
         def run(*, output: Format | None = None, **given: Any) -> None:
             del output  # chosen while it was parsed
+            for known, either in twofold.items():
+                given[known] = either.chosen(own[known], given)
             function(**given)
 
-        own = signature(function, eval_str=True)
-        extra = Parameter("output", Parameter.KEYWORD_ONLY, default=None, annotation=Output)
-        run.__signature__ = own.replace(  # type: ignore[attr-defined]  # where Typer looks first
-            parameters=[*own.parameters.values(), extra]
-        )
-        run.__annotations__ = {**function.__annotations__, "output": Output}
+        shown = [part for one in own.values() for part in _shown(one)]
+        shown.append(_parameter("output", Output))
+        run.__signature__ = Signature(shown)  # type: ignore[attr-defined]  # where Typer looks first
+        run.__annotations__ = {one.name: one.annotation for one in shown}
         app.command(name, rich_help_panel=panel)(run)
         return function
 
@@ -206,6 +247,25 @@ def facts(pairs: Mapping[str, object]) -> str:
     """Return names and values, one a line."""
     width = max(len(name) for name in pairs)
     return "\n".join(f"{name.ljust(width)}  {cell(value)}" for name, value in pairs.items())
+
+
+def _either(own: Parameter) -> Either | None:
+    marks = [one for one in get_args(own.annotation)[1:] if isinstance(one, Either)]
+    return marks[0] if marks else None
+
+
+def _shown(own: Parameter) -> Sequence[Parameter]:
+    """Return what Typer is shown of a parameter; it gives every value by name."""
+    either = _either(own)
+    return either.parameters(own) if either else [own.replace(kind=Parameter.KEYWORD_ONLY)]
+
+
+def _parameter(name: str, annotation: Any) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _optional(name: str) -> str:
+    return f"{name}_option"
 
 
 def _asked_for(arguments: Sequence[str]) -> Format:

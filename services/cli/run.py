@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from services.cli.client import AUTOMATION, Client, Json, sign_in
-from services.cli.output import Failed, as_json, command, emit, group, local, needed, say, table
+from services.cli.output import (
+    Either,
+    Failed,
+    as_json,
+    command,
+    emit,
+    group,
+    local,
+    needed,
+    say,
+    table,
+)
 from services.cli.shown import (
     change_text,
     estimate_line,
@@ -27,7 +38,7 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-Run = Annotated[str | None, typer.Argument(help="Run id")]
+Run = Annotated[str | None, Either("Run id")]
 Site = Annotated[str | None, typer.Option(help="Site id, for its current run")]
 TheSite = Annotated[str, typer.Option(help="Site id")]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow the run to its end")]
@@ -45,7 +56,7 @@ def start(site: TheSite, *, watch: Watch = False) -> None:
 
 @command(app, "retry")
 def retry(
-    run: Annotated[str, typer.Argument(help="Id of the run in which items failed")],
+    run: Annotated[str, Either("Id of the run in which items failed")],
     *,
     watch: Watch = False,
 ) -> None:

@@ -6,23 +6,21 @@ from typing import Annotated
 import typer
 
 from services.cli.client import BASE, sign_in
-from services.cli.output import command, emit, group, needed, table
+from services.cli.output import Either, command, emit, group, table
 
 app = group("Web sites: add one, list them.")
 
 
 @command(app, "create")
 def create(
-    name: Annotated[str | None, typer.Argument(help="Name of the site")] = None,
+    name: Annotated[str, Either("Name of the site")],
     domain: Annotated[str, typer.Option(help="Domain, such as coffee.example")] = "",
     timezone: Annotated[str, typer.Option(help="Time zone, such as Europe/Berlin")] = "UTC",
-    named: Annotated[str | None, typer.Option("--name", help="The same as NAME")] = None,
 ) -> None:
     """Add a site to the account."""
-    chosen = needed("a name", name, named)
-    body = {"name": chosen, "domain": domain or _domain_of(chosen), "timezone": timezone}
+    body = {"name": name, "domain": domain or _domain_of(name), "timezone": timezone}
     made = sign_in("account").post(f"{BASE}/sites", body)
-    emit(made, f"{made['site_id']} added: {chosen}")
+    emit(made, f"{made['site_id']} added: {name}")
 
 
 @command(app, "list")

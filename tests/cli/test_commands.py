@@ -52,6 +52,33 @@ def test_json_is_one_object_wherever_the_option_stands(api: Api, septet: Septet)
     assert "available  3" in septet("account", "show").stdout
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("account-1", "5"),
+        ("account-1", "--amount", "5"),
+        ("--account", "account-1", "--credits", "5"),
+    ],
+)
+def test_an_account_is_named_by_its_place_or_by_an_option(
+    api: Api, septet: Septet, given: tuple[str, ...]
+) -> None:
+    account = {"account_id": "account-1", "balance": 5, "name": "Acme"}
+    account |= {"held_credits": 0, "available_credits": 5}
+    token = {"SEPTET_ADMIN_TOKEN": "t", "SEPTET_API_KEY": ""}
+    api.on("POST", "/admin/accounts/account-1/credits", {})
+    api.on("GET", "/admin/accounts/account-1", account)
+    done = septet("account", "credit", *given, env=token)
+    assert done.stdout == "account-1 credited with 5: balance 5\n"
+    assert json.loads(api.asked[0].content)["amount"] == 5
+    shown = [
+        septet("account", "show", *one, env=token).stdout
+        for one in (("account-1",), ("--account", "account-1"))
+    ]
+    assert shown[0] == shown[1]
+    assert "balance    5" in shown[0]
+
+
 KEYS = {
     "items": [
         {
@@ -223,6 +250,16 @@ def test_without_a_server_a_command_says_how_to_start_one(septet: Septet) -> Non
         ("nonsense",),
         ("run", "start"),
         ("run", "show"),
+        ("run", "show", "run-1", "--run", "run-1"),
+        ("run", "retry"),
+        ("run", "retry", "run-1", "--run", "run-2"),
+        ("account", "show", "account-1", "--account", "account-2"),
+        ("account", "credit", "--account", "account-1"),
+        ("account", "credit", "--amount", "5"),
+        ("account", "credit", "account-1", "5", "--amount", "5"),
+        ("account", "credit", "account-1", "--amount", "0"),
+        ("account", "create"),
+        ("site", "create"),
         ("account", "create", "Acme", "--credits", "-1"),
         ("account", "keys", "create"),
         ("account", "keys", "create", "--role", "owner"),

@@ -81,6 +81,23 @@ def test_a_site_stands_for_its_current_run(api: Api, septet: Septet) -> None:
     assert (none.exit_code, "has no active run" in none.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("verb", ["show", "watch", "pause", "resume", "cancel", "logs", "retry"])
+def test_a_run_is_named_by_its_place_or_by_an_option(api: Api, septet: Septet, verb: str) -> None:
+    api.on("GET", "/automation/run", run_row("completed"))
+    api.on("GET", "/automation/events", {"events": []})
+    api.on("GET", "/automation/logs", {"lines": []})
+    api.on("GET", "/automation/estimate", ESTIMATE)
+    for asked in ("pause", "resume", "cancel", "retry_failed"):
+        api.on("POST", f"/automation/{asked}", run_row())
+    by_place = septet("run", verb, "run-1")
+    by_option = septet("run", verb, "--run", "run-1")
+    assert (by_place.exit_code, by_option.exit_code) == (0, 0)
+    half = len(api.asked) // 2
+    asked = [(one.method, one.url) for one in api.asked]
+    assert asked[:half] == asked[half:]
+    assert any(url.params.get("run_id") == "run-1" for _, url in asked)
+
+
 def test_a_run_shows_who_began_and_changed_it_and_why(api: Api, septet: Septet) -> None:
     shown = {
         "trigger_type": "scheduled",
