@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from pydantic import Field, SecretStr, ValidationError
+import httpx
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -18,6 +19,7 @@ from services.places import secrets_key_file
 from services.settings import Settings
 
 PREFIX = "SEPTET_"
+AN_ADDRESS = "must be an http:// or https:// address, such as http://127.0.0.1:8000"
 
 
 class Access(BaseSettings):
@@ -27,6 +29,18 @@ class Access(BaseSettings):
 
     api_url: str = Field("", description="Where commands find the API; empty: HOST and PORT above")
     api_key: SecretStr = Field(SecretStr(""), description="API key that commands sign in with")
+
+    @field_validator("api_url")
+    @classmethod
+    def _origin(cls, text: str) -> str:
+        """Return the address without the path that every command puts after it."""
+        try:
+            url = httpx.URL(text)
+        except httpx.InvalidURL as error:
+            raise ValueError(AN_ADDRESS) from error
+        if text and (url.scheme not in {"http", "https"} or not url.host):
+            raise ValueError(AN_ADDRESS)
+        return text.rstrip("/").removesuffix("/api/v1")
 
 
 def read_settings(**chosen: Any) -> Settings:
@@ -84,7 +98,7 @@ def wrong_setting(error: ValidationError) -> Failed:
 def api_url(settings: Settings, access: Access) -> str:
     """Return the API's address, as a client on this machine reaches it."""
     if access.api_url:
-        return access.api_url.rstrip("/")
+        return access.api_url
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 

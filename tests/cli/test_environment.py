@@ -99,10 +99,27 @@ def test_an_empty_admin_token_is_none(tmp_path: Path, given: str, expected: str 
         ("0.0.0.0", "", "http://127.0.0.1:8000"),
         ("::", "", "http://[::1]:8000"),
         ("127.0.0.1", "https://septet.example/", "https://septet.example"),
+        ("127.0.0.1", "http://10.0.0.9:8000/api/v1", "http://10.0.0.9:8000"),
+        ("127.0.0.1", "https://example.com/septet/api/v1/", "https://example.com/septet"),
     ],
 )
 def test_the_api_is_found_where_a_client_reaches_it(host: str, url: str, expected: str) -> None:
     assert api_url(read_settings(host=host), Access(api_url=url)) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["notaurl", "127.0.0.1:8000", "localhost:8000", "ftp://septet.example", "http://", "h://["],
+)
+def test_an_api_that_has_no_web_address_is_one_line(
+    septet: Callable[..., Result], url: str
+) -> None:
+    done = septet("site", "list", env={"SEPTET_API_URL": url})
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "error: SEPTET_API_URL: must be an http:// or https:// address, such as "
+        "http://127.0.0.1:8000. Correct it in the environment or in .env\n"
+    )
 
 
 def test_a_wrong_setting_is_one_line_without_its_value() -> None:
