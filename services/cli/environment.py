@@ -4,11 +4,13 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import httpx
+from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,7 +21,10 @@ from services.places import secrets_key_file
 from services.settings import Settings
 
 PREFIX = "SEPTET_"
+ENV_FILE = Path(".env")
 AN_ADDRESS = "must be an http:// or https:// address, such as http://127.0.0.1:8000"
+
+Read = TypeVar("Read", bound=BaseSettings)
 
 
 class Access(BaseSettings):
@@ -48,10 +53,7 @@ def read_settings(**chosen: Any) -> Settings:
 
     Raises Failed, one line that names the variable.
     """
-    try:
-        return Settings(**chosen)
-    except ValidationError as error:
-        raise wrong_setting(error) from error
+    return _read(Settings, **chosen)
 
 
 def start_settings(**chosen: Any) -> Settings:
@@ -76,10 +78,28 @@ def start_settings(**chosen: Any) -> Settings:
 
 def read_access() -> Access:
     """Return where the API is and the key for it. Raises Failed."""
+    return _read(Access)
+
+
+def require_readable(file: Path) -> None:
+    """Raise Failed, one line, when the file of settings is there and is not all settings.
+
+    Who reads it would leave such a line out with a warning, and go on without the setting.
+    """
+    if not file.is_file():
+        return
     try:
-        return Access()
-    except ValidationError as error:
-        raise wrong_setting(error) from error
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise Failed(f"{file} is not text in UTF-8. Save it as UTF-8", Code.USAGE) from error
+    except OSError as error:
+        raise Failed(f"{file} cannot be read: {error.strerror}", Code.USAGE) from error
+    for binding in parse_stream(StringIO(text)):
+        if binding.error:
+            said = binding.original.string
+            blank = said[: len(said) - len(said.lstrip())].count("\n")
+            line = binding.original.line + blank
+            raise Failed(f"{file}, line {line} is no setting. Write it as NAME=VALUE", Code.USAGE)
 
 
 def wrong_setting(error: ValidationError) -> Failed:
@@ -144,6 +164,14 @@ def _example_line(name: str, field: FieldInfo) -> str:
     text = default.get_secret_value() if isinstance(default, SecretStr) else default
     shown = "" if text is None else str(text)
     return f"\n# {field.description}\n#{PREFIX}{name.upper()}={shown}\n"
+
+
+def _read(kind: type[Read], **chosen: Any) -> Read:
+    require_readable(ENV_FILE)
+    try:
+        return kind(**chosen)
+    except ValidationError as error:
+        raise wrong_setting(error) from error
 
 
 def _token_file(settings: Settings) -> Path:

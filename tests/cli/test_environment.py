@@ -68,6 +68,33 @@ def test_a_setting_of_the_env_file_is_read_and_the_environment_goes_first(
     assert (read_settings().port, read_settings().host) == (8124, "127.0.0.3")
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"SEPTET_PORT=8124\n# fine\n\n\n  SEPTET_HOST 127.0.0.2\n", ".env, line 5 is no setting"),
+        (b'SEPTET_PORT=8124\nSEPTET_ADMIN_TOKEN="not closed\n', ".env, line 2 is no setting"),
+        (b"SEPTET_ADMIN_TOKEN=caf\xe9\n", ".env is not text in UTF-8. Save it as UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("command", [("up",), ("run", "list", "--site", "site-1")])
+def test_an_env_file_that_is_not_all_settings_stops_any_command(
+    septet: Callable[..., Result], here: Path, command: tuple[str, ...], text: bytes, says: str
+) -> None:
+    (here / ".env").write_bytes(text)
+    done = septet(*command)
+    assert (done.exit_code, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {says}")
+    assert "not closed" not in line
+
+
+def test_an_env_file_may_have_comments_exports_and_values_of_several_lines(here: Path) -> None:
+    (here / ".env").write_text(
+        "# ours\n\nexport SEPTET_PORT=8124 # free\nOTHER='two\nlines'\nBARE\n"
+    )
+    assert read_settings().port == 8124
+
+
 def test_the_admin_token_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     settings = read_settings(data_dir=tmp_path / "data")
     assert known_admin_token(settings) is None
