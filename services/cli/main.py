@@ -77,10 +77,10 @@ def migrate() -> None:
     from services.cli.environment import start_settings
     from services.cli.output import emit
     from services.cli.processes import migrate_all
-    from services.cli.stores import answering
+    from services.cli.stores import CHECK, answering
 
     settings = start_settings()
-    with answering(settings):
+    with answering(settings, CHECK):
         where = migrate_all(settings)
     emit({"migrated": where}, f"tables are there in {where}")
 

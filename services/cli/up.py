@@ -60,9 +60,9 @@ def require_two_ports(settings: Settings) -> None:
 def supervisor_of(settings: Settings, token: str, tell: Callable[[str], None]) -> Supervisor:
     """Return the supervisor of all services; the tables are made before they start."""
     from services.cli.processes import migrate_all
-    from services.cli.stores import answering
+    from services.cli.stores import CHECK, answering
 
-    with answering(settings):
+    with answering(settings, CHECK):
         migrate_all(settings)
     environment = inherited(
         admin_token=token,

@@ -179,13 +179,6 @@ with locked(Path(sys.argv[1])):
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
 def running(tmp_path: Path, free_port: int) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     process = subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, str(tmp_path), GOOD.format(name="toy"), str(free_port)],
