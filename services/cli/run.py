@@ -50,7 +50,7 @@ def start(site: TheSite, *, watch: Watch = False) -> None:
     """Start a run now. Refused while one is active, without credits, or with nothing to do."""
     client = sign_in("account")
     if not as_json():
-        say(estimate_line(client.get(f"{AUTOMATION}/estimate", site_id=site)))
+        _say_price(client, site_id=site)
     _begun(client, client.post(f"{AUTOMATION}/run_now", site_id=site), watch=watch)
 
 
@@ -64,8 +64,7 @@ def retry(
     client = sign_in("account")
     if not as_json():
         site = client.get(f"{AUTOMATION}/run", run_id=run)["site_id"]
-        query = {"site_id": site, "retry_of": run}
-        say(estimate_line(client.get(f"{AUTOMATION}/estimate", **query)))
+        _say_price(client, site_id=site, retry_of=run)
     _begun(client, client.post(f"{AUTOMATION}/retry_failed", run_id=run), watch=watch)
 
 
@@ -197,6 +196,13 @@ def finish(run: Json) -> None:
         why = f": {run['error_message']}" if run["error_message"] else ""
         problem = run | {"code": "not_completed"}
         raise Failed(f"{run['run_id']} {run['status']}{why}", problem=problem)
+
+
+def _say_price(client: Client, **query: str) -> None:
+    """Say what a run would cost; what there is nothing to do for is refused, not cheap."""
+    found = client.get(f"{AUTOMATION}/estimate", **query)
+    if any(stage["items"] for stage in found["stages"]):
+        say(estimate_line(found))
 
 
 def _begun(client: Client, started: Json, *, watch: bool) -> None:

@@ -187,6 +187,16 @@ def test_a_retry_of_nothing_is_refused_without_advice_that_would_not_help(
     assert septet("run", "retry", "run-0").stderr == "error: This is nothing_to_do.\n"
 
 
+def test_nothing_to_do_is_not_called_enough(api: Api, septet: Septet) -> None:
+    stages = [{**ESTIMATE["stages"][0], "items": 0, "credits": 0}]
+    nothing = {"estimated_credits": 0, "required_credits": 0, "stages": stages}
+    api.on("GET", "/automation/estimate", ESTIMATE | nothing)
+    api.problem("POST", "/automation/run_now", 400, "nothing_to_do")
+    done = septet("run", "start", "--site", "site-1")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr == "error: This is nothing_to_do. See septet keywords import\n"
+
+
 def test_why_lists_rule_slot_and_sentence(api: Api, septet: Septet) -> None:
     refusal = {
         "at": AT,
