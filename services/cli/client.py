@@ -7,7 +7,7 @@ from typing import Any, Literal
 import httpx
 
 from services.cli.environment import api_url, known_admin_token, read_access, read_settings
-from services.cli.output import Code, Failed
+from services.cli.output import Code, Failed, as_sentence
 from services.clock import new_id
 
 BASE = "/api/v1"
@@ -164,15 +164,15 @@ def failure(answer: httpx.Response) -> Failed:
             return Failed(_unknown_credential(answer.url), Code.NOT_SIGNED_IN, problem)
         case 403:
             remedy = "Use a key whose role may do this"
-            return Failed(f"{_end(sentence)} {remedy}", Code.REFUSED, problem)
+            return Failed(f"{as_sentence(sentence)} {remedy}", Code.REFUSED, problem)
         case 400 if code == "invalid_request":
             return Failed(sentence, Code.USAGE, problem)
         case 400 if code:  # a rule's; those of a newer API too
             return Failed(_with_numbers(sentence, problem), Code.REFUSED, problem)
         case 503:
-            return Away(f"{_end(sentence)} Nothing was done; try again", problem=problem)
+            return Away(f"{as_sentence(sentence)} Nothing was done; try again", problem=problem)
         case 502 | 504:  # a proxy says that nothing is behind it
-            return Away(f"{_end(sentence)} Try again", problem=problem)
+            return Away(f"{as_sentence(sentence)} Try again", problem=problem)
         case _:
             return Failed(sentence, problem=problem)
 
@@ -206,21 +206,17 @@ _GRANT = "Grant {} more with septet account credit"
 def _with_numbers(sentence: str, problem: Mapping[str, Any]) -> str:
     match problem:
         case {"code": "run_already_active", "active_run_id": str(run)}:
-            return f"{_end(sentence)} Watch it with septet run watch {run}"
+            return f"{as_sentence(sentence)} Watch it with septet run watch {run}"
         case {"code": "insufficient_credits", "required_credits": need, "available_credits": have}:
-            return f"{_end(sentence)} {_GRANT.format(int(need) - int(have))}"
+            return f"{as_sentence(sentence)} {_GRANT.format(int(need) - int(have))}"
         case {"code": "insufficient_credits", "missing_to_finish": missing}:
-            return f"{_end(sentence)} {_GRANT.format(missing)}"
+            return f"{as_sentence(sentence)} {_GRANT.format(missing)}"
         case {"code": "nothing_to_do", "retry_of": str()}:
             return sentence
         case {"code": "nothing_to_do"}:
-            return f"{_end(sentence)} See septet keywords import"
+            return f"{as_sentence(sentence)} See septet keywords import"
         case _:
             return sentence
-
-
-def _end(sentence: str) -> str:
-    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
 
 
 def _problem(answer: httpx.Response) -> Json:

@@ -90,7 +90,7 @@ class Commands(TyperGroup):
             code = failed.code
         except typer.TyperException as wrong:
             message = wrong.format_message() or "Missing command."
-            complain(Failed(f"{message.rstrip('.')}. See septet --help", Code.USAGE))
+            complain(Failed(f"{as_sentence(message)} See septet --help", Code.USAGE))
             code = Code.USAGE
         except typer.Abort:
             code = Code.INTERRUPTED
@@ -164,8 +164,14 @@ def command(
 
 
 def group(help_text: str) -> typer.Typer:
-    """Return a noun that verbs are registered under."""
-    return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+    """Return a noun that verbs are registered under; it takes `--output` as they do."""
+    noun = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+
+    @noun.callback()
+    def chosen(output: Output = None) -> None:
+        del output  # chosen while it was parsed
+
+    return noun
 
 
 def needed(what: str, *given: Given | None) -> Given:
@@ -202,6 +208,11 @@ def complain(failed: Failed) -> None:
         note(json.dumps({"error": dict(failed.problem)}, ensure_ascii=False, default=str))
     else:
         note(f"error: {printable(failed.sentence)}")
+
+
+def as_sentence(text: str) -> str:
+    """Return the text with an end, so that another sentence can follow."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -47,8 +47,9 @@ def test_json_is_one_object_wherever_the_option_stands(api: Api, septet: Septet)
     }
     api.on("GET", "/account", account)
     before = septet("--output", "json", "account", "show")
+    between = septet("account", "--output", "json", "show")
     after = septet("account", "show", "--output", "json")
-    assert json.loads(before.stdout) == json.loads(after.stdout) == account
+    assert [json.loads(one.stdout) for one in (before, between, after)] == [account] * 3
     assert "available  3" in septet("account", "show").stdout
 
 
@@ -277,6 +278,13 @@ def test_wrong_usage_is_code_2_and_one_line(septet: Septet, arguments: tuple[str
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_unknown_command_is_answered_with_sentences(septet: Septet) -> None:
+    assert septet("run", "lgos").stderr == (
+        "error: No such command 'lgos'. Did you mean 'logs'? See septet --help\n"
+    )
+    assert septet("nonsense").stderr == "error: No such command 'nonsense'. See septet --help\n"
 
 
 @pytest.mark.parametrize("arguments", [(), ("run",), ("account", "keys")])
