@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import httpx
 from services.broker import PortTaken, free_port
 from services.cli.client import AUTOMATION, BASE, Client, Json, connect
 from services.cli.environment import Access, admin_token, api_url, start_settings
+from services.cli.keywords import counts
 from services.cli.live import FINAL
 from services.cli.output import Failed, as_json, cell, emit, note, say, table
 from services.cli.progress import Progress, clock, following
@@ -141,7 +142,7 @@ def _journey(scene: Scene, tells: list[Callable[[str], None]], began: float) -> 
     """Do over HTTP what a user would do. Runs in a thread of its own."""
     made = seed(scene.connect(scene.token), scene.connect)
     client, site = scene.connect(made["api_key"]), made["site_id"]
-    _tell(f"{made['keywords']} into Harbour Coffee ({site})")
+    _tell(f"{counts(made['keywords'])} into Harbour Coffee ({site})")
     client.put(f"{AUTOMATION}/update_config", CONFIG, site_id=site)
     _tell(estimate_line(client.get(f"{AUTOMATION}/estimate", site_id=site)))
     run_id = client.post(f"{AUTOMATION}/run_now", site_id=site)["run_id"]
@@ -226,7 +227,7 @@ def _suffix(answer: httpx.Response) -> str:
     return SUFFIXES.get(kind, ".bin")
 
 
-def _show(run: Json, made: Mapping[str, str], titles: list[str], folder: Path, took: float) -> None:
+def _show(run: Json, made: Json, titles: list[str], folder: Path, took: float) -> None:
     rows = [
         (
             f"{stage['stage']} {stage['name']}",

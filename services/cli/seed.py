@@ -4,15 +4,14 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
-from services.cli.client import BASE, Client
-from services.cli.keywords import counts
+from services.cli.client import BASE, Client, Json
 from services.cli.output import Failed
 
 CREDITS = 5000
 
 
-def seed(admin: Client, connected: Callable[[str], Client]) -> dict[str, str]:
-    """Make the account, its site and its keywords; tell in one line what became of the rows."""
+def seed(admin: Client, connected: Callable[[str], Client]) -> Json:
+    """Make the account, its site and its keywords; `keywords` says what became of the rows."""
     account = admin.post(f"{BASE}/admin/accounts", {"name": "Demo", "credits": CREDITS})
     client = connected(account["api_key"])
     site = client.post(
@@ -29,7 +28,7 @@ def seed(admin: Client, connected: Callable[[str], Client]) -> dict[str, str]:
         "account_id": account["account_id"],
         "api_key": account["api_key"],
         "site_id": site["site_id"],
-        "keywords": counts(imported),
+        "keywords": imported,
     }
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from services.broker import PortTaken, require_free
-from services.cli.client import connect
+from services.cli.client import Json, connect
 from services.cli.environment import Access, admin_token, api_url, inherited, start_settings
+from services.cli.keywords import counts
 from services.cli.output import Code, Failed, as_json, emit, facts, note, say, table
 from services.cli.seed import seed as seed_with
 from services.settings import Settings
@@ -111,7 +112,7 @@ def readiness(children: Sequence[Child]) -> str:
     return table(("service", "state", "pid", "where", "ready"), rows)
 
 
-def seed_demo(settings: Settings, token: str) -> Mapping[str, str]:
+def seed_demo(settings: Settings, token: str) -> Json:
     """Make the demo's account, site and keywords over HTTP."""
     url = api_url(settings, Access(api_url=""))
     return seed_with(connect(url, token), lambda key: connect(url, key))
@@ -141,7 +142,7 @@ def _announce(settings: Settings, running: Supervisor) -> None:
             "state": child.state,
             "pid": child.pid,
             "where": child.service.where,
-            "ready_seconds": child.took,
+            "ready_seconds": None if child.took is None else round(child.took, 2),
         }
         for child in running.children
     ]
@@ -160,7 +161,7 @@ async def _seed(settings: Settings, token: str) -> None:
         f"Try  export SEPTET_API_KEY={made['api_key']}\n"
         f"     septet run start --site {made['site_id']} --watch"
     )
-    emit(dict(made), f"{facts(made)}\n{tries}")
+    emit(made, f"{facts({**made, 'keywords': counts(made['keywords'])})}\n{tries}")
 
 
 def _process(name: str, where: str) -> Service:

@@ -51,8 +51,13 @@ def test_an_empty_store_is_seeded_when_asked_for_and_only_an_empty_one(tmp_path:
     up = started(tmp_path, "up", "--demo", "--output", "json")
     try:
         assert up.stdout is not None
-        address = json.loads(up.stdout.readline())["api_url"]
+        began = json.loads(up.stdout.readline())
+        address = began["api_url"]
+        assert all(
+            one["ready_seconds"] == round(one["ready_seconds"], 2) for one in began["services"]
+        )
         made = json.loads(up.stdout.readline())
+        assert made["keywords"] == {"imported": 128, "duplicates": 0, "rejected": []}
         assert sites(address, made["api_key"]) == [made["site_id"]]
     finally:
         up.send_signal(signal.SIGINT)
