@@ -3,13 +3,14 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import to_json
 
 from events.content import NewKeyword
+from services.api.limits import BadValue, check
 from services.api.problems import InvalidRequest
 
 MAX_ROWS = 10_000
@@ -46,22 +47,46 @@ def from_csv(data: bytes) -> Rows:
         raise InvalidRequest("The file is not UTF-8.") from error
     first = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=first.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows = _rows_of(text, delimiter)
+    header = [name.strip().casefold() for name in next(rows, [])]
+    if "keyword" not in header:
+        raise InvalidRequest("The file needs a header row with a column named keyword.")
+    for name in COLUMNS:
+        if header.count(name) > 1:
+            raise InvalidRequest(f"The file's header names the column {name} twice.")
+    written = ((number, cells) for number, cells in enumerate(rows, start=2) if _is_written(cells))
+    return _sorted_out(written, lambda _, cells: keyword_of(_record(header, cells)))
+
+
+def _rows_of(text: str, delimiter: str) -> Iterator[list[str]]:
+    """Yield the rows. A quote that is not closed would swallow those after it, so it is refused."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
     try:
-        header = [name.strip().casefold() for name in next(rows, [])]
-        if "keyword" not in header:
-            raise InvalidRequest("The file needs a header row with a column named keyword.")
-        return _sorted_out(_records(rows, header))
+        for cells in rows:
+            yield cells
+            line = rows.line_num + 1
     except csv.Error as error:
-        raise InvalidRequest(f"Row {rows.line_num} of the file is not CSV.") from error
+        detail = (
+            f"The row that begins in line {line} of the file is not CSV: quotes around a cell are "
+            "closed, a quote within them is doubled, and no cell has more than "
+            f"{csv.field_size_limit():,} characters."
+        )
+        raise InvalidRequest(detail) from error
 
 
-def _records(rows: Iterator[list[str]], header: Sequence[str]) -> Iterator[tuple[int, Any]]:
-    for number, cells in enumerate(rows, start=2):
-        if not any(cell.strip() for cell in cells):
-            continue
-        record = dict(zip(header, cells, strict=False))
-        yield number, {name: _cell(name, record.get(name, "")) for name in COLUMNS}
+def _is_written(cells: Sequence[str]) -> bool:
+    return any(cell.strip() for cell in cells)
+
+
+def _record(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
+    if _is_written(cells[len(header) :]):
+        raise BadRow(
+            f"the row has more cells than the header has columns ({len(header)}); "
+            "a cell with the delimiter in it needs quotes"
+        )
+    record = dict(zip(header, cells, strict=False))
+    return {name: _cell(name, record.get(name, "")) for name in COLUMNS}
 
 
 def _cell(name: str, text: str) -> Any:
@@ -75,22 +100,33 @@ def _cell(name: str, text: str) -> Any:
 
 
 def from_list(rows: Sequence[Any]) -> Rows:
-    """Return a JSON list's keywords and its bad rows. Raises InvalidRequest for unknown fields."""
-    for number, row in enumerate(rows, start=1):
-        unknown = sorted(set(row) - set(COLUMNS)) if isinstance(row, dict) else []
-        if unknown:
-            raise InvalidRequest(f"keywords.{number}.{unknown[0]}: is not a field")
-    return _sorted_out(enumerate(rows, start=1))
+    """Return a JSON list's keywords and its bad rows, whatever is wrong with those.
+
+    The rows are unchecked_json's. Raises InvalidRequest for what is no JSON.
+    """
+    return _sorted_out(enumerate(rows, start=1), _from_json)
 
 
-def _sorted_out(records: Iterator[tuple[int, Any]] | enumerate[Any]) -> Rows:
+def _from_json(number: int, row: Any) -> NewKeyword:
+    place = (number - 1, ("keywords", None))
+    try:
+        check(row, place)
+    except BadValue as bad:
+        if not bad.is_json:
+            raise
+        where = ".".join(bad.path[2:]) or "the row"
+        raise BadRow(f"{where} {bad.why}") from bad
+    return keyword_of(row)
+
+
+def _sorted_out(rows: Iterable[tuple[int, Any]], read: Callable[[int, Any], NewKeyword]) -> Rows:
     taken: list[NewKeyword] = []
     rejected: list[Rejected] = []
-    for number, record in records:
+    for number, row in rows:
         if len(taken) + len(rejected) == MAX_ROWS:
             raise InvalidRequest(TOO_MANY)
         try:
-            taken.append(keyword_of(record))
+            taken.append(read(number, row))
         except BadRow as bad:
             rejected.append(Rejected(row=number, reason=str(bad)))
     return taken, rejected
@@ -100,6 +136,9 @@ def keyword_of(record: Any) -> NewKeyword:
     """Return the row's keyword. Raises BadRow."""
     if not isinstance(record, Mapping):
         raise BadRow("the row is not an object")
+    unknown = sorted(set(record) - set(COLUMNS))
+    if unknown:
+        raise BadRow(f"{unknown[0]} is not a field")
     return NewKeyword(
         keyword=_text(record.get("keyword"), "keyword", MAX_KEYWORD),
         volume=_number(record.get("volume"), "volume", MAX_VOLUME),

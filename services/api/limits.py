@@ -94,8 +94,18 @@ def read_json(body: bytes) -> Any:
     64 bits, NUL and lone surrogates in texts, endless keys, and more than 64 levels. The problem
     names the field.
     """
+    value = unchecked_json(body)
+    check(value)
+    return value
+
+
+def unchecked_json(body: bytes) -> Any:
+    """Return what a JSON text says, with a Bad in place of each number and key to refuse.
+
+    Whoever calls this lets `check` see every part of it.
+    """
     try:
-        value = json.loads(
+        return json.loads(
             body.decode(),
             object_pairs_hook=_object,
             parse_constant=_no_constant,
@@ -108,12 +118,11 @@ def read_json(body: bytes) -> Any:
         raise InvalidRequest(TOO_DEEP) from error
     except ValueError as error:
         raise InvalidRequest("The body is not JSON.") from error
-    _check(value)
-    return value
 
 
 TOO_DEEP = f"The body's JSON has more than {MAX_DEPTH} levels."
 BAD_TEXT = re.compile("[\0\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -121,9 +130,11 @@ class Bad:
     """A value that is refused; it stands where the value stood, so that its place can be told."""
 
     why: str
+    is_json: bool = True
 
 
 INFINITE = Bad("is a number that is not finite")
+CONSTANT = Bad(INFINITE.why, is_json=False)
 TOO_LONG = Bad("is an integer of more than 64 bits")
 DOUBLED = Bad("is there twice")
 
@@ -140,7 +151,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(_: str) -> Bad:
-    return INFINITE
+    return CONSTANT
 
 
 def _float(text: str) -> float | Bad:
@@ -158,8 +169,17 @@ Place = tuple[str | int, "Place"] | None
 MAX_KEY = 100  # characters; no field of ours has as many, and a problem repeats the key
 
 
-def _check(value: Any) -> None:
-    level: list[tuple[Place, Any]] = [(None, value)] if _holds(None, value) else []
+class BadValue(InvalidRequest):
+    """A part of a body is refused. What is not `is_json` is no JSON by its standard either."""
+
+    def __init__(self, place: Place, why: str, *, is_json: bool = True) -> None:
+        self.path, self.why, self.is_json = _path(place), why, is_json
+        super().__init__(f"{'.'.join(self.path) or 'the body'}: {why}")
+
+
+def check(value: Any, at: Place = None) -> None:
+    """Let pass what could not hurt later. Raises BadValue; `at` is where in the body it stands."""
+    level: list[tuple[Place, Any]] = [(at, value)] if _holds(at, value) else []
     for _ in range(MAX_DEPTH):
         level = [
             ((key, place), part)
@@ -169,7 +189,7 @@ def _check(value: Any) -> None:
         ]
         if not level:
             return
-    raise InvalidRequest(f"{_outermost(level[0][0])}: has more than {MAX_DEPTH} levels")
+    raise BadValue(_outermost(level[0][0], at), f"has more than {MAX_DEPTH} levels")
 
 
 def _parts(place: Place, container: Any) -> Iterable[tuple[str | int, Any]]:
@@ -177,39 +197,43 @@ def _parts(place: Place, container: Any) -> Iterable[tuple[str | int, Any]]:
         return enumerate(container)
     for key in container:
         if len(key) > MAX_KEY:
-            raise InvalidRequest(f"{_path(place)}: has a key of more than {MAX_KEY} characters")
+            raise BadValue(place, f"has a key of more than {MAX_KEY} characters")
         if BAD_TEXT.search(key):
-            raise InvalidRequest(f"{_path(place)}: has a key with a NUL or half a surrogate pair")
+            raise _bad_text(place, key, "has a key with a NUL or half a surrogate pair")
     parts: Iterable[tuple[str | int, Any]] = container.items()
     return parts
 
 
 def _holds(place: Place, value: Any) -> bool:
-    """Tell whether the value holds others. Raises InvalidRequest for what is refused itself."""
+    """Tell whether the value holds others. Raises BadValue for what is refused itself."""
     match value:
         case dict() | list():
             return True
         case str() if BAD_TEXT.search(value):
-            raise InvalidRequest(f"{_path(place)}: has a NUL or half a surrogate pair")
+            raise _bad_text(place, value, "has a NUL or half a surrogate pair")
         case Bad():
-            raise InvalidRequest(f"{_path(place)}: {value.why}")
+            raise BadValue(place, value.why, is_json=value.is_json)
         case _:
             return False
 
 
-def _path(place: Place) -> str:
+def _bad_text(place: Place, text: str, why: str) -> BadValue:
+    return BadValue(place, why, is_json=SURROGATE.search(text) is None)
+
+
+def _path(place: Place) -> list[str]:
     """Return the keys from the outside to the value, as problems name a field."""
     keys: list[str] = []
     while place is not None:
         key, place = place
         keys.append(str(key))
-    return ".".join(reversed(keys)) or "the body"
+    return keys[::-1]
 
 
-def _outermost(place: Place) -> str:
-    while place is not None and place[1] is not None:
+def _outermost(place: Place, at: Place) -> Place:
+    while place is not None and place[1] is not at:
         place = place[1]
-    return _path(place)
+    return place
 
 
 def json_value(body: RawBody, request: Request) -> Any:

@@ -23,7 +23,7 @@ from services.api.csv_import import (
 )
 from services.api.cursors import Listing
 from services.api.dependencies import Paged, Read, Status, TheSite
-from services.api.limits import Body, RawBody, media_type_of, parse, read_json
+from services.api.limits import Body, RawBody, check, media_type_of, parse, unchecked_json
 from services.api.problems import InvalidRequest
 from services.api.schemas import ACCEPTED, json_request
 from services.api.sender import Send
@@ -65,11 +65,18 @@ def rows_in(body: RawBody, request: Request) -> Rows:
     """Return the keywords of the request, and the rows that are none."""
     match media_type_of(request.headers.get("content-type", "")):
         case "application/json":
-            return from_list(parse(KeywordList, read_json(body)).keywords)
+            return from_list(listed(unchecked_json(body)))
         case "text/csv":
             return from_csv(body)
         case _:
             raise InvalidRequest("Content-Type: must be application/json or text/csv.")
+
+
+def listed(value: Any) -> list[Any]:
+    """Return the body's rows as they came, and all else of it checked. Raises InvalidRequest."""
+    rows = value.get("keywords") if isinstance(value, dict) else None
+    check(value | {"keywords": []} if isinstance(rows, list) else value)
+    return parse(KeywordList, value).keywords
 
 
 def total(receipts: list[ReceiptRow], name: str) -> int:

@@ -44,6 +44,8 @@ def test_quotes_semicolons_short_rows_and_blank_lines_are_read():
         ("a,\u0665,,", "volume"),
         ("a,,101,", "difficulty"),
         ("a,,,\x01x", "intent"),
+        ("a,1,200,,5", "more cells than the header has columns (4)"),
+        ("a,1,,,, b", "needs quotes"),
     ],
 )
 def test_a_bad_row_is_named_and_the_rest_is_taken(row, word):
@@ -60,6 +62,28 @@ def test_a_bad_row_is_named_and_the_rest_is_taken(row, word):
 )
 def test_what_is_no_such_file_is_refused_whole(data):
     with pytest.raises(InvalidRequest):
+        from_csv(data)
+
+
+def test_a_delimiter_without_quotes_rejects_its_row_and_blank_cells_at_the_end_do_not():
+    keywords, (rejected,) = from_csv(b'keyword\ncoffee, black\n"tea, green"\nmilk,, \n')
+    assert [keyword.keyword for keyword in keywords] == ["tea, green", "milk"]
+    assert rejected.row == 2
+    assert rejected.reason == (
+        "the row has more cells than the header has columns (1); "
+        "a cell with the delimiter in it needs quotes"
+    )
+
+
+def test_a_header_that_names_a_column_twice_is_refused():
+    with pytest.raises(InvalidRequest, match="column volume twice"):
+        from_csv(b"keyword,volume,Volume\na,1,2\n")
+    assert words(from_csv(b"keyword,other,other\na,1,2\n")) == ["a"]
+
+
+@pytest.mark.parametrize("data", [b'keyword\na\n"b\nc\nd\n', b'keyword\na\n"b\nc" d\ne\n'])
+def test_a_quote_that_swallows_rows_refuses_the_file_and_says_where_it_begins(data):
+    with pytest.raises(InvalidRequest, match="begins in line 3 of the file is not CSV"):
         from_csv(data)
 
 
@@ -159,10 +183,56 @@ def test_ten_thousand_long_rows_fit_as_csv_and_as_json(one):
     assert answer.json()["imported"] == 10_000
 
 
-def test_unknown_fields_of_an_import_are_a_400(one):
+FAULTS = {
+    '{"keyword": "a", "bogus": 1}': "bogus is not a field",
+    '{"keyword": "a", "volume": 9223372036854775808}': "volume is an integer of more than 64 bits",
+    '{"keyword": "a", "volume": 1e999}': "volume is a number that is not finite",
+    '{"keyword": "a", "keyword": "b"}': "keyword is there twice",
+    '{"keyword": "a\\u0000b"}': "keyword has a NUL or half a surrogate pair",
+    '{"keyword": ["a", {"b": 9223372036854775808}]}': (
+        "keyword.1.b is an integer of more than 64 bits"
+    ),
+    f'{{"{"a" * 101}": 1}}': "the row has a key of more than 100 characters",
+    '{"keyword": ' + "[" * 65 + "]" * 65 + "}": "keyword has more than 64 levels",
+    "9223372036854775808": "the row is an integer of more than 64 bits",
+    '"a"': "the row is not an object",
+}
+
+
+def test_whatever_is_wrong_with_a_json_row_rejects_that_row_alone(one):
     path = f"/planner/keywords?site_id={one.site_id}"
-    for body in ({"keywords": [], "x": 1}, {"keywords": [{"keyword": "a", "status": "done"}]}, {}):
-        assert one.post(path, json=body).status_code == 400, body
+    body = f'{{"keywords": [{{"keyword": "good"}}, {", ".join(FAULTS)}, {{"keyword": "too"}}]}}'
+    answer = one.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "imported": 2,
+        "duplicates": 0,
+        "rejected": [
+            {"row": row, "reason": reason} for row, reason in enumerate(FAULTS.values(), start=2)
+        ],
+    }
+
+
+WHOLE = (
+    "{}",
+    "[]",
+    '{"keywords": {}}',
+    '{"keywords": [], "x": 1}',
+    '{"keywords": [{"keyword": "a"}], "x": 9223372036854775808}',
+    '{"keywords": [{"keyword": "a"}], "keywords": []}',
+    '{"keywords": [{"keyword": "a"}, {"keyword": "b", "volume": NaN}]}',
+    '{"keywords": [{"keyword": "a"}, {"keyword": "b", "volume": -Infinity}]}',
+    '{"keywords": [{"keyword": "a"}, {"keyword": "\\ud800"}]}',
+    '{"keywords": [{"keyword": "a"}, {"\\ud800": 1}]}',
+)
+
+
+@pytest.mark.parametrize("body", WHOLE)
+def test_what_is_no_json_or_no_list_of_keywords_is_a_400(world, one, body):
+    path, before = f"/planner/keywords?site_id={one.site_id}", len(world.sent)
+    answer = one.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert len(world.sent) == before
 
 
 def test_keywords_are_listed_page_by_page_and_by_status(one):
