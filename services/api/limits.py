@@ -49,9 +49,15 @@ def check_headers(headers: Headers) -> None:
     if len(pairs) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         detail = f"At most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes together are read."
         raise Problem("headers_too_large", detail)
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in pairs}:
+        # A proxy before us may have believed the other one: what follows is nobody's request.
+        raise Problem("invalid_request", TWO_LENGTHS, headers={"Connection": "close"})
     for name, value in pairs:
         if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
             raise InvalidRequest("Content-Encoding: send the body as it is, not compressed.")
+
+
+TWO_LENGTHS = "Send Content-Length or Transfer-Encoding, not both."
 
 
 async def read_body(request: Request) -> bytes:

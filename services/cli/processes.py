@@ -147,6 +147,7 @@ async def _api(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
     from events.kafka.producers import Producer
     from projections.database import open_engine
     from services.api.app import create_app
+    from services.api.wire import config_of
     from services.artifacts import open_artifacts
     from services.cli.readiness import Readiness
     from services.clock import new_id, now
@@ -172,17 +173,9 @@ async def _api(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         models=models_of(settings),
         allowed_hosts=settings.allowed_hosts,
     )
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=3,
-    )
+    server = uvicorn.Server(config_of(app, settings.host, settings.port))
     try:
-        await _serve_http(uvicorn.Server(config), stop, ready)
+        await _serve_http(server, stop, ready)
     finally:
         await readiness.close()
         await producer.stop()

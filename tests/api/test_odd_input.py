@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from http.client import HTTPResponse
 from types import SimpleNamespace
 from urllib.parse import quote, unquote
 
@@ -20,8 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.api import examples as made
+from services.api.edge import HEADERS as HEADERS_OF_ALL
 from services.api.problems import CODES
 from services.api.schemas import operations, problems_of
+from services.api.wire import config_of
 from tests.api.examples import a_world, play
 from tests.api.world import ADMIN_TOKEN
 
@@ -569,8 +572,7 @@ def test_no_bytes_of_a_query_or_body_do_harm(scene, data):
 @pytest.fixture(scope="module")
 def port(scene):
     """A server's port on the loopback, as bytes that are no HTTP never reach the API itself."""
-    config = uvicorn.Config(scene.world.app, port=0, log_level="critical", server_header=False)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(config_of(scene.world.app, "127.0.0.1", 0))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -594,6 +596,10 @@ RAW = {
     "two lengths": (JSON_POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 400),
     "a chunk that is none": (JSON_POST + b"%sTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
     "chunks": (JSON_POST + b"%sTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 400),
+    "a length and chunks": (
+        JSON_POST + b"%sContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     "300 headers": (b"GET /api/v1/sites" + GET + b"%s" + b"X: a\r\n" * 300 + b"\r\n", 431),
     "headers without end": (b"GET /api/v1/sites" + GET + b"X: " + b"a" * 200_000, 400),
 }
@@ -606,7 +612,26 @@ def test_what_is_no_request_is_refused_by_the_server(scene, port, what):
     raw = raw.replace(b"%s", b"Authorization: Bearer " + key.encode() + b"\r\n")
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(raw)
-        assert connection.recv(4096).startswith(b"HTTP/1.1 %d " % status)
+        answer = HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert {name: answer.headers[name] for name in HEADERS_OF_ALL} == HEADERS_OF_ALL
+        problem = json.loads(answer.read())
+    assert problem["status"] == status
+    assert {"type", "title", "detail", "code"} <= set(problem)
+    assert status != 400 or problem["code"] == "invalid_request"
+
+
+def test_a_client_that_sends_on_behind_what_is_refused_still_reads_the_answer(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
+        for _ in range(100):
+            connection.sendall(b"a" * 20_000)
+        answer = HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["code"]) == (400, "invalid_request")
+        assert connection.recv(1) == b""  # it is cut in the end, though we keep it open
 
 
 def test_after_all_this_the_good_requests_are_still_good(scene):
