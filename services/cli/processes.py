@@ -10,6 +10,7 @@ from typing import Any
 
 from events.kafka.connection import Misconfigured
 from services import logs, supervisor
+from services.broker import PortTaken, require_free
 from services.cli.environment import admin_token, secrets_of, start_settings
 from services.cli.output import Code, Failed
 from services.clock import now
@@ -29,6 +30,7 @@ def serve(name: str, stages: tuple[int, ...] = ()) -> None:
     settings = start_settings()
     supervisor.exit_with_parent()
     if name == "api":
+        _require_port(settings)
         admin_token(settings)  # so that it is there to be kept out of the log
     logs.configure(settings.log_level, name, secrets_of(settings))
     try:
@@ -40,6 +42,14 @@ def serve(name: str, stages: tuple[int, ...] = ()) -> None:
             raise Failed(str(cause), Code.USAGE) from error
         logger.exception("the service ended")
         raise Failed(f"{name} ended: {error!r}") from error
+
+
+def _require_port(settings: Settings) -> None:
+    """Raise Failed when the API's port is taken: uvicorn would end with the code of a refusal."""
+    try:
+        require_free(settings.host, settings.port, "Set SEPTET_PORT to a free port")
+    except PortTaken as error:
+        raise Failed(str(error)) from error
 
 
 def _first(error: Exception) -> Exception:
@@ -195,6 +205,8 @@ async def _serve_http(server: Any, stop: asyncio.Event, ready: Ready) -> None:
     watcher = asyncio.create_task(watch())
     try:
         await server.serve()
+    except SystemExit as ended:  # its code is uvicorn's, and would mean something else here
+        raise RuntimeError(f"the server did not start: {ended.__context__!r}") from ended
     finally:
         watcher.cancel()
 

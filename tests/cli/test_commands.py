@@ -1,6 +1,8 @@
 """The command line against an API of canned answers: results, errors and exit codes."""
 
+import asyncio
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,8 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from typer.testing import Result
 
+from services.cli import processes
 from tests.cli.conftest import Api, error_of
 from tests.cli.rows import ESTIMATE, run_row
 
@@ -316,6 +320,31 @@ def test_a_wrong_setting_stops_any_command_with_a_line_that_names_it(
     assert "SEPTET_PORT: " in line
     assert "SEPTET_DATABASE_URL: must begin with postgresql://" in line
     assert "secret" not in line
+
+
+def test_an_api_whose_port_is_taken_fails_with_a_line_that_names_the_setting(
+    septet: Septet, here: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = septet("api", env={"SEPTET_PORT": str(port), "SEPTET_DATA_DIR": str(here)})
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"error: cannot listen on 127.0.0.1:{port}: Address already in use. "
+        "Set SEPTET_PORT to a free port\n"
+    )
+
+
+def test_a_server_that_ends_while_it_starts_fails_with_a_code_of_ours() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = uvicorn.Config(_no_app, port=taken.getsockname()[1], log_level="critical")
+        serving = processes._serve_http(uvicorn.Server(config), asyncio.Event(), lambda: None)
+        with pytest.raises(RuntimeError, match="did not start: OSError"):
+            asyncio.run(serving)
+
+
+async def _no_app(*_: object) -> None:
+    raise AssertionError
 
 
 def test_sites_are_a_table_and_control_characters_are_spelled_out(api: Api, septet: Septet) -> None:
