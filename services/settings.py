@@ -2,7 +2,9 @@
 
 import base64
 import binascii
+import re
 import ssl
+from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -15,7 +17,14 @@ from services.allowed_hosts import Allowed, allowed_hosts
 
 KEY_BYTES = 32
 A_KEY = "must be 32 random bytes in Base64, as openssl rand -base64 32 makes them"
-Port = Annotated[int, Field(ge=1, le=65535)]
+A_SERVER = (
+    "must be host:port, with commas between several, the port from 1 to 65535 and an IPv6 address "
+    "in [ ]; or be empty for the embedded broker"
+)
+SERVER = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+HIGHEST_PORT = 65_535
+PRINTABLE = re.compile(r"[!-~]*")
+Port = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
 
 
 class Settings(BaseSettings):
@@ -116,6 +125,23 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe log lines that are written"
     )
+
+    @field_validator("admin_token")
+    @classmethod
+    def _fits_a_header(cls, token: SecretStr | None) -> SecretStr | None:
+        if token and not PRINTABLE.fullmatch(token.get_secret_value()):
+            raise ValueError("must be printable ASCII without blanks: others fit into no header")
+        return token
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _brokers(cls, text: str) -> str:
+        if not text.strip():
+            return ""
+        servers = [part.strip() for part in text.split(",")]
+        if not all(map(_is_server, servers)):
+            raise ValueError(A_SERVER)
+        return ",".join(servers)
 
     @field_validator("database_url")
     @classmethod
@@ -234,6 +260,16 @@ def models_of(settings: Settings) -> Models:
             return Models(text="instant", image="instant", embedding="instant")
         case "local":
             return LOCAL
+
+
+def _is_server(text: str) -> bool:
+    found = SERVER.fullmatch(text)
+    if found is None or not 1 <= int(found["port"]) <= HIGHEST_PORT:
+        return False
+    try:
+        return found["ipv6"] is None or bool(IPv6Address(found["ipv6"]))
+    except AddressValueError:
+        return False
 
 
 def _keys_in(text: SecretStr) -> list[bytes]:

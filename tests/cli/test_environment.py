@@ -158,6 +158,45 @@ def test_a_wrong_setting_is_one_line_without_its_value() -> None:
     assert "forged" not in failed.value.sentence
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (" kafka-1:9092 , kafka-2.example:1 ", "kafka-1:9092,kafka-2.example:1"),
+        ("127.0.0.1:65535", "127.0.0.1:65535"),
+        ("[::1]:9092", "[::1]:9092"),
+        ("  ", "127.0.0.1:19092"),
+    ],
+)
+def test_the_brokers_are_hosts_with_ports(given: str, read: str) -> None:
+    assert read_settings(kafka_bootstrap_servers=given).brokers == read
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("garbage", "127.0.0.1:99999", "kafka:0", "kafka:", ":9092", "kafka:9092,", "a:1,,b:2"),
+        *("kafka:9092;other:9092", "::1:9092", "[kafka]:9092", "[::1]", "http://kafka:9092"),
+        *("kafka:\u0661", "kafka :9092", "user@kafka:9092"),
+    ],
+)
+def test_brokers_that_cannot_be_are_one_line(given: str) -> None:
+    with pytest.raises(Failed) as failed:
+        read_settings(kafka_bootstrap_servers=given)
+    assert failed.value.code is Code.USAGE
+    assert failed.value.sentence.startswith(
+        "SEPTET_KAFKA_BOOTSTRAP_SERVERS: must be host:port, with commas between several"
+    )
+
+
+@pytest.mark.parametrize("token", ["with blank", "tab\t", "t\u00f6ken", "two\nlines", " ", "\x7f"])
+def test_an_admin_token_that_fits_into_no_header_is_one_line(token: str) -> None:
+    with pytest.raises(Failed) as failed:
+        read_settings(admin_token=token)
+    assert failed.value.code is Code.USAGE
+    assert failed.value.sentence.startswith("SEPTET_ADMIN_TOKEN: must be printable ASCII")
+    assert known_admin_token(read_settings(admin_token="!~azAZ09")) == "!~azAZ09"
+
+
 @pytest.mark.parametrize("command", ["up", "demo", "api", "migrate"])
 def test_a_data_folder_that_cannot_be_used_is_one_line(
     septet: Callable[..., Result], tmp_path: Path, command: str
