@@ -183,7 +183,13 @@ def known_form(text: str) -> str:
     return text
 
 
-Id = Annotated[str, AfterValidator(known_form)]
+def _named(text: str) -> str:
+    if not text:
+        raise ValueError("must not be empty")
+    return text
+
+
+Id = Annotated[str, AfterValidator(_named), AfterValidator(known_form)]
 
 
 def _blank(value: Any) -> Any:

@@ -196,6 +196,22 @@ def test_what_cannot_be_an_id_is_a_404(client, one):
         assert answer.status_code == 404, path
 
 
+def test_an_empty_id_is_a_400_that_names_it(one):
+    empty = (
+        "/automation/config?site_id=",
+        "/automation/run?run_id=",
+        "/automation/events?run_id=",
+        "/planner/keywords?site_id=",
+    )
+    for path in empty:
+        answer = one.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), path
+        name = path.partition("?")[2].rstrip("=")
+        assert answer.json()["detail"] == f"{name}: must not be empty"
+    assert one.post("/automation/run_now?site_id=").status_code == 400
+    assert one.get("/automation/config?site_id=%20").status_code == 404
+
+
 def test_content_types_other_than_ours_are_a_400(one):
     kinds = ("text/plain", "", "application/x-www-form-urlencoded", "application/json; charset=x")
     for kind in kinds:
