@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from services.orchestrator.store import open_store
 from services.settings import Settings
 
 WORTH_A_PROCESS = 20_000  # events; a process takes a second to start
+LOOK_EVERY = 0.5  # seconds
 MOST_PARTS = 8  # every part reads all rows, so more of them gain little
 
 
@@ -29,20 +31,28 @@ class Log:
         return sum(part.events for part in self.surveys)
 
 
-def bounds_of(settings: Settings) -> Bounds:
-    """Return how far heads are recorded, and how far the store goes, which is at least as far."""
+def bounds_of(settings: Settings, deadline: float = 0.0) -> Bounds:
+    """Return how far the store goes now, and how far of it heads are recorded.
+
+    Until the deadline the relay is given time to link what has just been appended. What comes
+    meanwhile is not looked into. Heads go further than the store when its newest events are gone.
+    """
     chain, store = open_chain(settings), open_store(settings)
     try:
-        linked = chain.reached()
-        return Bounds(store.newest(), linked)
+        linked, until = chain.reached(), store.newest()
+        while (reached := chain.reached()) < until and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY)
+        return Bounds(until, max(linked, min(reached, until)))
     finally:
         chain.close()
         store.close()
 
 
-def read_log(settings: Settings, *, log: bool = True, parts: int | None = None) -> Log:
+def read_log(
+    settings: Settings, *, log: bool = True, parts: int | None = None, deadline: float = 0.0
+) -> Log:
     """Read the whole store once and return what is in it and what is wrong with it."""
-    bounds = bounds_of(settings)
+    bounds = bounds_of(settings, deadline)
     parts = parts or _parts(bounds.until)
     surveys = _surveys(settings, bounds, parts, log=log)
     chain = [line for part in surveys for line in part.chain]
