@@ -54,16 +54,25 @@ async def _close(found: AsyncIterator[Record]) -> None:
 
 def differences(
     index: Index, until: int, published: Iterable[Record], name_of: NameOf
-) -> tuple[int, list[str]]:
-    """Return how many records there are, and in what the topic differs from the store.
+) -> tuple[int, list[str], list[str]]:
+    """Return how many records there are, in what the topic differs from the store, and notes.
 
     An event that is there twice is no difference, nor one above `until`: it is newer than the look
-    at the store.
+    at the store. Nor is what nobody takes for an event, as anybody who may write there can leave
+    it for as long as the topic is kept: it is noted. If it took an event's place, that is missing.
     """
     count, found, last = 0, list[str](), Counter[str]()
+    notes, unreadable = list[str](), 0
     for record in published:
         count += 1
-        for line in _wrong(index, until, record, last):
+        try:
+            placed = read_placed(record)
+        except (UnknownMessage, BadMessage) as error:
+            unreadable += 1
+            if len(notes) < MOST:
+                notes.append(f"topic: {record.partition}/{record.offset} is no event: {error}")
+            continue
+        for line in _wrong(index, until, record, placed, last):
             if len(found) < MOST:
                 found.append(f"topic: {line}")
     missing = list[str]()
@@ -73,15 +82,14 @@ def differences(
             missing.append(f"topic: {name_of(position)} at position {position} is missing")
         else:
             more += 1
-    return count, [*found, *missing, *([f"topic: {more} more are missing"] if more else [])]
+    if unreadable > len(notes):
+        notes.append(f"topic: {unreadable - len(notes)} more records are no events")
+    return count, [*found, *missing, *([f"topic: {more} more are missing"] if more else [])], notes
 
 
-def _wrong(index: Index, until: int, record: Record, last: Counter[str]) -> Iterator[str]:
-    try:
-        placed = read_placed(record)
-    except (UnknownMessage, BadMessage) as error:
-        yield f"{record.partition}/{record.offset} is no event: {error}"
-        return
+def _wrong(
+    index: Index, until: int, record: Record, placed: Placed, last: Counter[str]
+) -> Iterator[str]:
     if placed.position > until:
         return
     where = f"{placed.envelope.id} at position {placed.position}"

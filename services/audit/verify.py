@@ -36,7 +36,10 @@ class KeptHead:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one check has compared, how much of it, for how long, and what differs."""
+    """What one check has compared, how much of it, for how long, and what differs.
+
+    `notes` are worth a look and no differences.
+    """
 
     name: str
     compared: int
@@ -44,6 +47,7 @@ class Check:
     seconds: float
     findings: list[str]
     is_done: bool = True
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -54,6 +58,10 @@ class Report:
     @property
     def findings(self) -> list[str]:
         return [line for check in self.checks for line in check.findings]
+
+    @property
+    def notes(self) -> list[str]:
+        return [line for check in self.checks for line in check.notes]
 
     @property
     def topic_compared(self) -> bool:
@@ -177,14 +185,17 @@ class Auditor:
         return Check("heads", len(kept), "kept heads", time.monotonic() - began, found)
 
     def _topic(self) -> Check:
-        until = self._log.bounds.until
+        until, notes = self._log.bounds.until, list[str]()
 
         def compare() -> Counted:
             published = topic.records(self._settings)
-            return topic.differences(self._index(), until, published, self._id_at)
+            compared, found, notes[:] = topic.differences(
+                self._index(), until, published, self._id_at
+            )
+            return compared, found
 
         try:
-            return self._timed("topic", "records", compare)
+            return replace(self._timed("topic", "records", compare), notes=notes)
         except NoBroker:
             return Check("topic", 0, "records", 0.0, [], is_done=False)
 

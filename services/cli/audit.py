@@ -81,7 +81,7 @@ def verify(
 ) -> None:
     """Compare store, chain, topic, read model, ledger and artifacts. Exit code 1 if they differ.
 
-    What is behind is given ten seconds to catch up, so this can be run beside an idle Septet.
+    What is behind is given ten seconds to catch up, also beside a Septet at work.
     """
     from services.audit import verify as audit
 
@@ -159,6 +159,7 @@ def _tell(report: "Report", seconds: float) -> None:
         "events": report.events,
         "topic_compared": report.topic_compared,
         "differences": report.findings,
+        "notes": report.notes,
         "checks": [
             {
                 "check": check.name,
@@ -183,7 +184,8 @@ def _tell(report: "Report", seconds: float) -> None:
     verdict = "differ" if report.findings else "agree"
     shown = table(["check", "compared", "findings", "seconds"], rows)
     summary = f"{report.events:,} events in {seconds:.1f} s: all that was compared {verdict}"
-    emit(answer, "\n".join([shown, "", summary, *report.findings]))
+    notes = [f"note: {line}" for line in report.notes]
+    emit(answer, "\n".join([shown, "", summary, *notes, *report.findings]))
 
 
 def _say_state(settings: Settings, id_: str, until: int, *, is_run: bool) -> None:

@@ -8,6 +8,7 @@ import pytest
 from pydantic_core import from_json
 from typer.testing import CliRunner, Result
 
+from events.topics import Record
 from services.audit import topic
 from services.audit.history import state_of_run, state_of_site
 from services.cli.main import app
@@ -160,6 +161,16 @@ def test_what_was_compared_is_a_table_or_an_object(septet: Septet) -> None:
     assert shown.stdout.splitlines()[0].split() == ["CHECK", "COMPARED", "FINDINGS", "SECONDS"]
     assert [line.split()[0] for line in shown.stdout.splitlines()[1:3]] == ["log", "chain"]
     assert septet("verify", "--only", "chain,weather").exit_code == 2
+
+
+def test_a_strangers_record_is_a_note_and_exit_code_0(copies: Copies, septet: Septet) -> None:
+    copies.topic.append(Record(copies.topic[0].topic, None, b"garbage", (), 2, 7))
+    done = septet("verify", "--only", "topic")
+    assert done.exit_code == 0
+    line = "topic: 2/7 is no event: the record has no ce_type header"
+    assert done.stdout.splitlines()[-1] == f"note: {line}"
+    told = json.loads(septet("verify", "--only", "topic", "--output", "json").stdout)
+    assert (told["notes"], told["differences"]) == ([line], [])
 
 
 def test_a_finding_is_a_line_and_exit_code_1(copies: Copies, septet: Septet) -> None:

@@ -253,11 +253,30 @@ def test_records_that_are_missing_foreign_or_out_of_order(copies: Copies) -> Non
         f"at position {early.header('ce_position')} comes after {late.header('ce_position')} of "
         f"{SITE}"
     )
-    assert found[1].startswith("3/14 is no event: ")
-    assert found[2] == (
+    assert found[1] == (
         f"{gone.header('ce_id')} at position {gone.header('ce_position')} is missing"
     )
-    assert len(found) == 3
+    assert len(found) == 2
+
+
+def test_what_nobody_takes_for_an_event_is_noted_and_no_difference(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = copies.topic[5]
+    strange = (
+        replace(one, value=b"\xff\x00 garbage", headers=()),
+        replace(one, value=b"{ no JSON"),
+        replace(one, value=None),
+        replace(one, headers=(("ce_type", b"septet.Unheard.v1"),)),
+    )
+    copies.topic += [replace(bad, partition=3, offset=n) for n, bad in enumerate(strange)]
+    report = verify(copies.settings, ("topic",))
+    assert report.findings == []
+    assert len(report.notes) == len(strange)
+    for number, told in enumerate(report.notes):
+        assert told.startswith(f"topic: 3/{number} is no event: ")
+    monkeypatch.setattr(topic, "MOST", 3)
+    assert verify(copies.settings, ("topic",)).notes[3:] == ["topic: 1 more records are no events"]
 
 
 def test_an_event_that_is_there_twice_is_no_difference(copies: Copies) -> None:
