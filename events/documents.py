@@ -101,7 +101,8 @@ HEADERS: Mapping[str, str] = {
     "ce_chainunseen": "SHA-256 of what the key's history has before it and nobody publishes, if "
     "anything.",
     "content-type": "application/json.",
-    "traceparent": "W3C trace context, if the request had one.",
+    "traceparent": "W3C trace context: the caller's, else one that follows from the run's id, or "
+    "from that of the message that all began with.",
     ATTEMPT: "How often it had been set aside, on what an operator sent again.",
 }
 OPTIONAL_HEADERS = frozenset(

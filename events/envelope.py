@@ -8,6 +8,7 @@ from pydantic_core import from_json, to_json
 from events import account, commands, receipts, run, site  # noqa: F401  # so all are known
 from events.ids import derive
 from events.message import KNOWN, Message, Value, wire_name
+from events.trace import is_trace, trace_of
 from events.upcasters import UPCASTERS, Json, following, upcast
 
 
@@ -43,6 +44,13 @@ class Envelope(Value):
     def key(self) -> str:
         """The Kafka key and the unit of order: the site, or the account where there is none."""
         return self.site_id or self.account_id
+
+    @property
+    def trace(self) -> str:
+        """The W3C trace context: what was said, else one that follows from the run or the cause."""
+        if is_trace(self.traceparent):
+            return self.traceparent
+        return trace_of(self.run_id or self.cause)
 
     def reply(self, message: Message, number: int, at: Any, *, more: bool = False) -> "Envelope":
         """Return what follows from this message, with an id that follows from it too."""

@@ -3,6 +3,7 @@
 from events.chain import head_in
 from events.envelope import BadMessage, Envelope, decode
 from events.topics import RUN_EVENTS, Placed, Record
+from events.trace import is_trace
 
 
 def read(record: Record) -> Envelope:
@@ -10,7 +11,7 @@ def read(record: Record) -> Envelope:
 
     Headers, key and body must agree on id, site and account: a record that says one tenant outside
     and another inside belongs to nobody. A body without `id` has its header's, one without `cause`
-    follows from nothing.
+    follows from nothing, one without `traceparent` has its header's, unless that only stood in.
     """
     name = record.header("ce_type")
     if name is None:
@@ -27,7 +28,13 @@ def read(record: Record) -> Envelope:
         said = record.header(header)
         if said is not None and said != value:
             raise BadMessage(f"{name}: {header} says {said!r}, the body says {value!r}")
-    return envelope
+    return _traced(envelope, record.header("traceparent"))
+
+
+def _traced(envelope: Envelope, said: str | None) -> Envelope:
+    if envelope.traceparent is not None or not is_trace(said) or said == envelope.trace:
+        return envelope
+    return envelope.model_copy(update={"traceparent": said})
 
 
 def read_placed(record: Record) -> Placed:

@@ -112,6 +112,7 @@ def record_of(
     """Return the CloudEvents record of a message, binary mode.
 
     What comes from the store goes out as it was stored: its wire name, its bytes, its position.
+    Only the header stands in for a trace that the body lacks.
     """
     headers = [
         ("ce_specversion", "1.0"),
@@ -127,8 +128,7 @@ def record_of(
         headers.append(("ce_siteid", envelope.site_id))
     if position is not None:
         headers.append(("ce_position", str(position)))
-    if envelope.traceparent is not None:
-        headers.append(("traceparent", envelope.traceparent))
+    headers.append(("traceparent", envelope.trace))
     return Record(
         topic=topic,
         key=key.encode(),

@@ -17,6 +17,7 @@ from events.ids import derive
 from events.kafka.connection import AnswerLost, NothingSent
 from events.message import Command
 from events.topics import command_record
+from events.trace import is_trace
 from projections import receipts
 from projections.receipts import ReceiptRow
 from services.api.dependencies import InParts, Parts, Who, known_form, only_admin
@@ -35,7 +36,6 @@ from services.api.problems import (
 ANSWER_WITHIN = 4.5  # seconds; the contract's 5 count from the request to its answer
 ADMIN = "admin"
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
-TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True)
@@ -236,9 +236,9 @@ def _outcome_at(account_id: str, command_id: str) -> Callable[[sa.Connection], d
 
 
 def traceparent_of(request: Request) -> str | None:
-    """Return the caller's trace, when it is one."""
-    text = request.headers.get("traceparent", "")
-    return text if TRACEPARENT.fullmatch(text) else None
+    """Return the caller's trace, when it is one; else the command's record gets one of its own."""
+    text = request.headers.get("traceparent")
+    return text if is_trace(text) else None
 
 
 async def may_write(who: Who) -> None:

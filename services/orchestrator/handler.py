@@ -15,6 +15,7 @@ from events.message import Message, StreamKind
 from events.prices import LOCAL, Models
 from events.receipts import MessageRefused
 from events.topics import is_published
+from events.trace import is_trace
 from services.clock import Clock
 from services.orchestrator.rules.decide import decide
 from services.orchestrator.rules.evolve import evolve_account, evolve_run, evolve_site
@@ -39,12 +40,13 @@ def _raise_known_bug(receipt: Message) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A stream as of a version: its folded state, and whose it is, account and site."""
+    """A stream as of a version: its folded state, whose it is, and the trace that it began with."""
 
     version: int
     state: Any
     account_id: str | None = None
     site_id: str | None = None
+    trace: str | None = None
 
     def is_foreign_to(self, received: Envelope, kind: StreamKind) -> bool:
         """Tell whether the stream belongs to another account, or the run to another site."""
@@ -69,7 +71,8 @@ EMPTY: dict[str, Callable[[str], Any]] = {
 def _after(seen: Seen, kind: StreamKind, one: Recorded) -> Seen:
     envelope = one.envelope
     state = FOLD[kind](seen.state, envelope)
-    return Seen(one.originator_version, state, envelope.account_id, envelope.site_id)
+    trace = seen.trace or envelope.traceparent
+    return Seen(one.originator_version, state, envelope.account_id, envelope.site_id, trace)
 
 
 def receipt_stream(message_id: str) -> str:
@@ -90,6 +93,25 @@ def streams_of(received: Envelope) -> dict[StreamKind, str]:
     return streams
 
 
+<<<<<<< HEAD
+=======
+def traced(received: Envelope, of_run: str | None) -> Envelope:
+    """Return the message with a trace for all that follows: its own, the run's, or a new one.
+
+    So timers, and whoever pauses or resumes and names no trace, go on with that of the command that
+    started the run.
+    """
+    if is_trace(received.traceparent):
+        return received
+    trace = of_run if is_trace(of_run) else received.trace
+    return received.model_copy(update={"traceparent": trace})
+
+
+def _each_once(received: Sequence[Envelope]) -> Iterable[Envelope]:
+    return {one.id: one for one in received}.values()
+
+
+>>>>>>> b55c22b (Give every record a trace, as subscribers are promised one)
 class Handler:
     """Gives every message its one outcome, whatever is redelivered, retried or raced.
 
@@ -213,6 +235,8 @@ class Handler:
             is_foreign=any(one.is_foreign_to(received, kind) for kind, one in seen.items()),
             **{kind: one.state for kind, one in seen.items()},
         )
+        known = None if state.is_foreign else seen.get("run")
+        received = traced(received, known.trace if known else None)
         new: list[Recorded] = []
         events = decide(state, received.message)
         shown = max((n for n, event in enumerate(events) if is_published(event)), default=0)

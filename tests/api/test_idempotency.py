@@ -209,8 +209,9 @@ def test_the_trace_of_the_caller_travels_with_the_command(world, one):
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
     run_now(one, traceparent=trace)
     assert world.sent[-1].traceparent == trace
-    one.post(f"/automation/run_now?site_id={one.site_id}", headers={"traceparent": "x\x7f"})
-    assert world.sent[-1].traceparent is None
+    for wrong in ("x\x7f", f"00-{'0' * 32}-{'b' * 16}-01"):
+        one.post(f"/automation/run_now?site_id={one.site_id}", headers={"traceparent": wrong})
+        assert world.sent[-1].traceparent is None
 
 
 def test_the_api_sends_again_by_itself_through_every_trouble(world, one, monkeypatch):

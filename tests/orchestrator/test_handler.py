@@ -9,7 +9,11 @@ from events.commands import CancelRequested, PauseRequested, ResumeRequested, Ru
 from events.envelope import Envelope
 from events.message import Event, Message
 from events.receipts import MessageAccepted, MessageRefused
+<<<<<<< HEAD
 from events.run import StageBatchRequested
+=======
+from events.trace import trace_of
+>>>>>>> b55c22b (Give every record a trace, as subscribers are promised one)
 from services.invariants import violations
 from services.orchestrator import handler as module
 from services.orchestrator.handler import Handler
@@ -256,11 +260,11 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_replies_say_what_they_follow_from_and_keep_whom_they_concern() -> None:
     scene = ready()
     message = scene.envelope(RunRequested(), run=RUN, id_="cmd-1").model_copy(
-        update={"actor": "key-7", "traceparent": "00-1-2-01"}
+        update={"actor": "key-7", "traceparent": trace_of("mine")}
     )
     scene.handle(message)
     replies = [one.placed.envelope for one in scene.log() if one.placed.envelope.cause == "cmd-1"]
-    assert {(one.actor, one.traceparent) for one in replies} == {("key-7", "00-1-2-01")}
+    assert {(one.actor, one.traceparent) for one in replies} == {("key-7", trace_of("mine"))}
     whom = {(one.account_id, one.site_id, one.run_id) for one in replies}
     assert whom == {(ACCOUNT, SITE, RUN)}
     assert len({one.id for one in replies}) == len(replies)
