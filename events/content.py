@@ -1,5 +1,6 @@
 """What stages make, as facts: ids, titles, outlines, hashes. Bytes are artifacts, named by hash."""
 
+import unicodedata
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -9,6 +10,12 @@ from events.quality import Quality
 
 Intent = Literal["informational", "commercial", "transactional", "navigational"]
 
+MAX_KEYWORDS = 10_000  # handed in at once
+MAX_KEYWORD = 200  # characters
+MAX_INTENT = 50  # characters
+MAX_VOLUME = 1_000_000_000
+MAX_DIFFICULTY = 100
+
 
 class NewKeyword(Value):
     """A keyword as it is handed in; volume is searches a month, difficulty 0 to 100."""
@@ -17,6 +24,33 @@ class NewKeyword(Value):
     volume: int | None = None
     difficulty: int | None = None
     intent: str | None = None
+
+
+def fault_of(keyword: NewKeyword) -> str | None:
+    """Return why no site takes a keyword, as a row's rejection says it; none where it is good."""
+    return (
+        _fault_of_text("keyword", keyword.keyword, MAX_KEYWORD)
+        or (_fault_of_text("intent", keyword.intent, MAX_INTENT) if keyword.intent else None)
+        or _fault_of_number("volume", keyword.volume, MAX_VOLUME)
+        or _fault_of_number("difficulty", keyword.difficulty, MAX_DIFFICULTY)
+    )
+
+
+def _fault_of_text(name: str, text: str, longest: int) -> str | None:
+    text = text.strip()
+    if not text:
+        return f"{name} is empty"
+    if len(text) > longest:
+        return f"{name} has more than {longest} characters"
+    if any(unicodedata.category(char) in {"Cc", "Cs"} for char in text):
+        return f"{name} has control characters"
+    return None
+
+
+def _fault_of_number(name: str, number: int | None, highest: int) -> str | None:
+    if number is None or 0 <= number <= highest:
+        return None
+    return f"{name} is not a whole number from 0 to {highest}"
 
 
 class Keyword(NewKeyword):

@@ -20,9 +20,10 @@ from events.commands import (
     SiteRequested,
 )
 from events.config import Config, ConfigChanges
-from events.content import NewKeyword
+from events.content import NewKeyword, fault_of
 from events.ids import fold, keyword_id_of
 from events.message import Message
+from events.receipts import MessageRefused
 from events.site import (
     ConfigUpdated,
     ContentApproved,
@@ -31,6 +32,9 @@ from events.site import (
     KeywordsAdded,
     SiteCreated,
 )
+from events.topics import COMMANDS, LARGEST_BATCH
+from services.api.csv_import import from_list
+from services.orchestrator.consumer import LARGEST
 from services.orchestrator.rules.decide import decide
 from services.orchestrator.rules.state import State
 from tests.builders import (
@@ -144,7 +148,7 @@ def submit(*texts: str) -> KeywordsSubmitted:
 
 
 def test_a_keyword_is_unique_per_site_with_case_and_spaces_folded() -> None:
-    (added,) = tell(given(*READY), submit("Cold Brew", "cold  brew", " COLD\tBREW ", "latte"))
+    (added,) = tell(given(*READY), submit("Cold Brew", "cold  brew", " COLD   BREW ", "latte"))
     assert isinstance(added, KeywordsAdded)
     assert [one.keyword for one in added.keywords] == ["Cold Brew", "latte"]
     assert added.duplicates == 2
@@ -164,6 +168,74 @@ def test_keywords_that_the_site_has_are_duplicates() -> None:
 def test_new_keywords_wait_for_stage_1_in_the_order_of_the_file() -> None:
     state = after(given(*READY), submit("b", "a", "c"))
     assert state.site.waiting(1) == tuple(keyword_id_of(SITE, text) for text in "bac")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"keyword": ""},
+        {"keyword": " \t "},
+        {"keyword": "x" * 201},
+        {"keyword": "cold\x00brew"},
+        {"keyword": "cold\tbrew"},
+        {"volume": -1},
+        {"volume": 10**30},
+        {"difficulty": 101},
+        {"intent": "x" * 51},
+        {"intent": "a\x07"},
+    ],
+)
+def test_what_is_no_keyword_is_left_out_and_the_others_go_on(bad: dict[str, Any]) -> None:
+    """The API has looked already; whoever puts the command on Kafka has not."""
+    wrong = NewKeyword.model_validate({"keyword": "brew"} | bad)
+    good = submit("x" * 200, f" {'y' * 200} ", "k").keywords
+    state, message = given(*READY), KeywordsSubmitted(keywords=(wrong, *good, good[0]))
+    added, receipt = decide(state, message)
+    assert isinstance(added, KeywordsAdded)
+    assert [one.keyword for one in added.keywords] == ["x" * 200, "y" * 200, "k"]
+    assert receipt.numbers == {"imported": 3, "duplicates": 1, "rejected": 1}
+    nothing = decide(state, KeywordsSubmitted(keywords=(wrong,)))
+    assert [event.TYPE for event in nothing] == ["MessageAccepted"]
+    assert nothing[0].numbers == {"imported": 0, "duplicates": 0, "rejected": 1}
+
+
+def test_the_api_and_the_rule_reject_the_same_with_the_same_words() -> None:
+    long = "x" * 200
+    texts = ["", " ", long, f"{long}x", f" {long} ", "a\tb", "a\x7f", "☕", "a\u200bb", "\x1f"]
+    rows: list[dict[str, Any]] = [{"keyword": text} for text in texts]
+    rows += [{"keyword": "a", "intent": text} for text in texts]
+    rows += [
+        {"keyword": "a", name: number}
+        for name in ("volume", "difficulty")
+        for number in (-1, 0, 100, 101, 10**9, 10**9 + 1)
+    ]
+    _, rejected = from_list(rows)
+    faults = {row: fault_of(NewKeyword(**one)) for row, one in enumerate(rows, start=1)}
+    assert {one.row: one.reason for one in rejected} == {
+        row: fault for row, fault in faults.items() if fault
+    }
+
+
+def test_more_keywords_than_are_read_at_once_are_refused() -> None:
+    (refused,) = decide(given(*READY), submit(*(f"k{number}" for number in range(10_001))))
+    assert isinstance(refused, MessageRefused)
+    assert (refused.code, refused.detail) == (
+        "invalid_request",
+        "At most 10,000 keywords are taken at once.",
+    )
+
+
+def test_as_many_keywords_as_a_command_may_have_make_events_that_a_topic_takes() -> None:
+    """An event that no broker takes would hold up the relay, and with it every site."""
+    command = submit(*(f"{number:05} cold brew" for number in range(10_000)))
+    assert len(command.model_dump_json(exclude_none=True)) < LARGEST[COMMANDS]
+    *added, receipt = decide(given(*READY), command)
+    assert max(len(event.model_dump_json()) for event in added) < LARGEST_BATCH / 2
+    assert receipt.numbers == {"imported": 10_000, "duplicates": 0}
+    ids = [one.id for event in added for one in event.keywords]  # type: ignore[attr-defined]
+    assert len(set(ids)) == 10_000
+    twice = decide(given(*READY, *added), command)
+    assert twice[-1].numbers == {"imported": 0, "duplicates": 10_000}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from events.commands import (
     SiteRequested,
     TimerElapsed,
 )
+from events.content import fault_of
 from events.message import Event, Message
 from events.receipts import MessageAccepted, MessageRefused
 from events.run import (
@@ -96,8 +97,10 @@ def follow(state: State, message: Message) -> list[Event]:
 def _numbers(message: Message, events: list[Event]) -> dict[str, int | str]:
     match message:
         case KeywordsSubmitted(keywords=keywords):
-            added = [len(event.keywords) for event in events if isinstance(event, KeywordsAdded)]
-            return {"imported": sum(added), "duplicates": len(keywords) - sum(added)}
+            added = sum(len(event.keywords) for event in events if isinstance(event, KeywordsAdded))
+            bad = sum(fault_of(keyword) is not None for keyword in keywords)
+            told: dict[str, int | str] = {"rejected": bad} if bad else {}
+            return {"imported": added, "duplicates": len(keywords) - added - bad, **told}
         case RunRequested():
             started = next(event for event in events if isinstance(event, RunStarted))
             return {

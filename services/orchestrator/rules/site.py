@@ -23,7 +23,7 @@ from events.commands import (
     SiteRequested,
 )
 from events.config import Config
-from events.content import Keyword
+from events.content import MAX_KEYWORDS, Keyword, fault_of
 from events.ids import keyword_id_of
 from events.message import Event, Message
 from events.site import (
@@ -37,6 +37,8 @@ from events.site import (
 from services.orchestrator.rules.schedule import next_run_at
 from services.orchestrator.rules.start import give_up
 from services.orchestrator.rules.state import UNKNOWN, Refused, State
+
+IN_EVENT = 1_000  # keywords; ids make an event larger than its command, and it has to fit as well
 
 OF_SCHEDULE = (
     "is_enabled",
@@ -82,17 +84,27 @@ def update_config(state: State, message: ConfigUpdateRequested) -> list[Event]:
 
 
 def add_keywords(state: State, message: KeywordsSubmitted) -> list[Event]:
-    """Add those that the site does not have; the rest are duplicates."""
+    """Add those that the site does not have, in portions; what is no keyword is left out.
+
+    Raises Refused for more than are read at once.
+    """
+    if len(message.keywords) > MAX_KEYWORDS:
+        raise Refused("invalid_request", f"At most {MAX_KEYWORDS:,} keywords are taken at once.")
+    good = [keyword for keyword in message.keywords if fault_of(keyword) is None]
     new: dict[str, Keyword] = {}
-    for keyword in message.keywords:
+    for keyword in good:
         id_ = keyword_id_of(state.site.id, keyword.keyword)
         if id_ not in state.site.keywords and id_ not in new:
             text = " ".join(keyword.keyword.split())
             new[id_] = Keyword.model_validate({**dict(keyword), "id": id_, "keyword": text})
-    if not new:
-        return []
-    duplicates = len(message.keywords) - len(new)
-    return [KeywordsAdded(keywords=tuple(new.values()), duplicates=duplicates)]
+    added, duplicates = tuple(new.values()), len(good) - len(new)
+    return [
+        KeywordsAdded(
+            keywords=added[start : start + IN_EVENT],
+            duplicates=0 if start else duplicates,
+        )
+        for start in range(0, len(added), IN_EVENT)
+    ]
 
 
 def _in_review(state: State, content_id: str) -> str:
