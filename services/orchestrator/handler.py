@@ -93,8 +93,6 @@ def streams_of(received: Envelope) -> dict[StreamKind, str]:
     return streams
 
 
-<<<<<<< HEAD
-=======
 def traced(received: Envelope, of_run: str | None) -> Envelope:
     """Return the message with a trace for all that follows: its own, the run's, or a new one.
 
@@ -107,11 +105,6 @@ def traced(received: Envelope, of_run: str | None) -> Envelope:
     return received.model_copy(update={"traceparent": trace})
 
 
-def _each_once(received: Sequence[Envelope]) -> Iterable[Envelope]:
-    return {one.id: one for one in received}.values()
-
-
->>>>>>> b55c22b (Give every record a trace, as subscribers are promised one)
 class Handler:
     """Gives every message its one outcome, whatever is redelivered, retried or raced.
 

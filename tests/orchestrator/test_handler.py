@@ -9,11 +9,8 @@ from events.commands import CancelRequested, PauseRequested, ResumeRequested, Ru
 from events.envelope import Envelope
 from events.message import Event, Message
 from events.receipts import MessageAccepted, MessageRefused
-<<<<<<< HEAD
 from events.run import StageBatchRequested
-=======
 from events.trace import trace_of
->>>>>>> b55c22b (Give every record a trace, as subscribers are promised one)
 from services.invariants import violations
 from services.orchestrator import handler as module
 from services.orchestrator.handler import Handler
