@@ -50,7 +50,10 @@ Site = Annotated[str | None, typer.Option(help="Only those of this site")]
 By = Annotated[
     str | None, typer.Option(help="Only those of: orchestrator, projector, stage-worker-N")
 ]
-Kind = Annotated[str | None, typer.Option("--type", help="Only messages of this name")]
+Kind = Annotated[
+    str | None,
+    typer.Option("--type", help="Only messages of this name; septet.NAME.v1 is one version"),
+]
 Since = Annotated[
     str | None, typer.Option(help="Only those set aside since: 30m, 12h, 7d, or a time (RFC 3339)")
 ]
@@ -72,11 +75,16 @@ class Filter:
             (self.run, letter["run_id"]),
             (self.site, letter["site_id"]),
             (self.consumer, letter["consumer"]),
-            (self.kind and bare_name(self.kind), bare_name(letter["type"] or "")),
+            (self.kind, _named_as(self.kind, letter["type"] or "")),
         )
         if any(asked is not None and asked != has for asked, has in wanted):
             return False
         return self.since is None or _at(letter) >= self.since
+
+
+def _named_as(asked: str | None, name: str) -> str:
+    """Return a type as it was asked for: the whole wire name with its version, or the bare one."""
+    return name if asked and "." in asked else bare_name(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ def test_letters_are_listed_newest_first_and_filtered(septet: Septet, topics: To
     assert ids(septet, "--run", "run-b") == ids(septet, "--site", "site-b") == [site_b]
     assert ids(septet, "--type", "ResumeRequested") == [resume]
     assert ids(septet, "--type", "septet.ResumeRequested.v1") == [resume]
+    assert ids(septet, "--type", "septet.ResumeRequested.v2") == []
     assert ids(septet, "--consumer", "projector") == [garbage]
     assert ids(septet, "--since", "2026-11-21T08:00:00Z") == [site_b, resume]
     assert ids(septet, "--run", "run-a", "--type", "PauseRequested") == [old]
