@@ -83,9 +83,15 @@ async def read_body(request: Request) -> bytes:
 RawBody = Annotated[bytes, Depends(read_body)]
 
 
-def media_type_of(content_type: str) -> str:
-    """Return the media type without parameters, in lower case. Only UTF-8 is read."""
-    kind, *parameters = content_type.lower().split(";")
+JSON = "application/json"
+
+
+def media_type_of(request: Request) -> str:
+    """Return the media type without parameters, in lower case. Only UTF-8 is read.
+
+    A request that does not say what its body is has JSON.
+    """
+    kind, *parameters = request.headers.get("content-type", JSON).lower().split(";")
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "charset" and value.strip(" \"'") not in {"utf-8", "utf8", "us-ascii"}:
@@ -243,8 +249,8 @@ def _outermost(place: Place, at: Place) -> Place:
 
 
 def json_value(body: RawBody, request: Request) -> Any:
-    """Return the JSON of a request that says that it is JSON."""
-    if media_type_of(request.headers.get("content-type", "")) != "application/json":
+    """Return the JSON of a request that says nothing else."""
+    if media_type_of(request) != JSON:
         raise InvalidRequest("Content-Type: must be application/json.")
     return read_json(body)
 

@@ -63,7 +63,7 @@ class Imported(BaseModel):
 
 def rows_in(body: RawBody, request: Request) -> Rows:
     """Return the keywords of the request, and the rows that are none."""
-    match media_type_of(request.headers.get("content-type", "")):
+    match media_type_of(request):
         case "application/json":
             return from_list(listed(unchecked_json(body)))
         case "text/csv":

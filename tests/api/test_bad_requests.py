@@ -219,9 +219,20 @@ def test_content_types_other_than_ours_are_a_400(one):
         answer = one.post("/sites", content=body, headers={"Content-Type": kind})
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), kind
     answer = one.post(KEYWORDS.format(site=one.site_id), content=b"keyword\na")
-    assert answer.status_code == 400
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The body is not JSON.")
     headers = JSON | {"Content-Encoding": "gzip"}
     assert one.post("/sites", content=b"x", headers=headers).status_code == 400
+
+
+def test_a_body_without_a_content_type_is_read_as_json(one):
+    site = one.post("/sites", content=b'{"name": "a", "domain": "a.example"}')
+    assert site.status_code == 201
+    changed = one.put(CONFIG.format(site=one.site_id), content=b'{"stage_1_batch_size": 7}')
+    assert changed.json()["stage_1_batch_size"] == 7
+    rows = one.post(KEYWORDS.format(site=one.site_id), content=b'{"keywords": [{"keyword": "a"}]}')
+    assert rows.json()["imported"] == 1
+    for path in ("/sites", KEYWORDS.format(site=one.site_id)):
+        assert one.post(path).json()["detail"] == "The body is not JSON."
 
 
 def test_a_body_where_none_is_read_is_a_400(one):
