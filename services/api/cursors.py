@@ -16,7 +16,9 @@ from services.api.problems import InvalidRequest
 
 PLACE, SEAL = 8, 12  # bytes
 
-Limit = Annotated[int, Query(ge=1, le=200, description="how many, 1 to 200"), Whole]
+MAX_LIMIT = 1000
+ABOUT_LIMIT = f"how many, 1 to {MAX_LIMIT}"
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description=ABOUT_LIMIT), Whole]
 CursorText = Annotated[str, Query(max_length=200, description="`next_cursor` of the page before")]
 
 

@@ -31,7 +31,7 @@ COMMAND = "cmd-00000000000000000000000000000007"
 # those of services/orchestrator/rules, which a test compares.
 PROBLEMS: Mapping[str, Problem] = {
     "invalid_request": InvalidRequest("Content-Encoding: send the body as it is, not compressed."),
-    "invalid_limit": InvalidRequest("limit: Input should be less than or equal to 200"),
+    "invalid_limit": InvalidRequest("limit: Input should be less than or equal to 1000"),
     "missing_site_id": InvalidRequest("site_id: Field required"),
     "missing_run_id": InvalidRequest("run_id: Field required"),
     "invalid_body": InvalidRequest("The body is not JSON."),

@@ -131,7 +131,7 @@ QUERIES = [
     "/automation/current_processing",
     "/automation/history?site_id={site}&limit=0",
     "/automation/history?site_id={site}&limit=-1",
-    "/automation/history?site_id={site}&limit=201",
+    "/automation/history?site_id={site}&limit=1001",
     "/automation/history?site_id={site}&limit=1000000000",
     "/automation/history?site_id={site}&limit=" + "9" * 5000,
     "/automation/history?site_id={site}&limit=ten",
@@ -157,7 +157,7 @@ QUERIES = [
     "/sites?limit=0",
     "/sites?cursor=x",
     "/account/ledger?cursor=x",
-    "/account/ai_tasks?limit=500",
+    "/account/ai_tasks?limit=5000",
 ]
 
 

@@ -479,7 +479,7 @@ LISTS = {
 BAD_LIMITS = (
     "0",
     "-1",
-    "201",
+    "1001",
     "1000000",
     "9" * 400,
     "abc",
@@ -517,7 +517,7 @@ def test_a_bad_limit_or_cursor_is_a_400_that_names_it(scene, path):
         assert is_refused(scene.tenant.get(f"{path}&limit={limit}"), "limit"), limit
     for cursor in BAD_CURSORS:
         assert is_refused(scene.tenant.get(f"{path}&cursor={cursor}"), "cursor"), cursor
-    for limit in ("1", "100", "200"):
+    for limit in ("1", "201", "1000"):
         assert scene.tenant.get(f"{path}&limit={limit}").status_code == 200
 
 

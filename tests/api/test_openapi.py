@@ -207,7 +207,7 @@ def test_examples_of_problems_are_made_as_answers_are(document):
 
 ASKED = {
     "invalid_request": ("GET", "/sites", {"headers": {"Content-Encoding": "gzip"}}),
-    "invalid_limit": ("GET", "/sites?limit=201", {}),
+    "invalid_limit": ("GET", "/sites?limit=1001", {}),
     "missing_site_id": ("GET", "/automation/config", {}),
     "missing_run_id": ("GET", "/automation/run", {}),
     "invalid_body": (
