@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Annotated
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
 from events.commands import (
@@ -203,7 +203,13 @@ async def add_own_key(send: Send, body: Annotated[NewKey, Depends(json_body(NewK
     return await issue(send, body.role)
 
 
-@router.delete("/keys/{key_id}", status_code=204, dependencies=[ManagesKeys], responses=ACCEPTED)
+@router.delete(
+    "/keys/{key_id}",
+    status_code=204,
+    dependencies=[ManagesKeys],
+    response_class=Response,
+    responses=ACCEPTED,
+)
 async def revoke_own_key(send: Send, read: Read, key_id: PathId) -> None:
     """Make a key of one's own account useless from now on, this one too. For the role admin."""
     row = await read.find(accounts.key_of, key_id)
@@ -302,7 +308,7 @@ async def grant(
     return Granted(account_id=account.account_id, amount=body.amount, reason=body.reason)
 
 
-@admin.delete("/keys/{key_id}", status_code=204, responses=ACCEPTED)
+@admin.delete("/keys/{key_id}", status_code=204, response_class=Response, responses=ACCEPTED)
 async def revoke_key(send: AdminSend, key_id: PathId) -> None:
     """Make an API key useless from now on."""
     row = await look_up(send.parts.engine, lambda tx: accounts.key(tx, key_id))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Literal, ParamSpec, TypeVar
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from events.commands import AiProviderDropRequested, AiProviderRequested
@@ -131,7 +131,13 @@ async def choose_ai_provider(
     return _shown("account", base_url, body.models, hint, receipt.at)
 
 
-@router.delete("", status_code=204, dependencies=[ManagesKeys], responses=ACCEPTED)
+@router.delete(
+    "",
+    status_code=204,
+    dependencies=[ManagesKeys],
+    response_class=Response,
+    responses=ACCEPTED,
+)
 async def drop_ai_provider(send: Send, parts: InParts) -> None:
     """Have the account's next runs ask the installation's provider; the key is forgotten."""
     await send(AiProviderDropRequested())

@@ -61,12 +61,14 @@ async def metrics_of(request: Request) -> Metrics:
 InMetrics = Annotated[Metrics, Depends(metrics_of)]
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def alive() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 async def ready(parts: InParts) -> dict[str, Any]:
     """Everything that requests need answers; else a 503 that names what does not."""

@@ -460,6 +460,10 @@ def test_a_revoked_key_leaves_no_body(scene):
     made = send(scene, "POST /admin/accounts/{account}/keys", {"role": "viewer"}).json()
     answer = send(scene, f"DELETE /admin/keys/{made['key_id']}", None)
     assert (answer.status_code, answer.content) == (204, b"")
+    assert "content-type" not in answer.headers
+    made = send(scene, "POST /admin/accounts/{account}/keys", {"role": "viewer"}).json()
+    own = scene.client.ask("DELETE", f"/account/keys/{made['key_id']}", scene.tenant.key)
+    assert (own.status_code, "content-type" in own.headers) == (204, False)
 
 
 # Pages and filters

@@ -17,6 +17,13 @@ def test_health_readiness_and_documents_need_no_key(client):
     assert client.ask("GET", "/openapi.json").json()["openapi"].startswith("3.")
 
 
+def test_a_load_balancer_may_ask_without_wanting_a_body(world, client):
+    assert [client.ask("HEAD", path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+    world.unready = {"broker": "cannot be reached"}
+    assert client.ask("HEAD", "/readyz").status_code == 503
+    assert client.ask("HEAD", "/healthz").status_code == 200
+
+
 def test_readiness_names_what_does_not_answer(world, client):
     world.unready = {"broker": "cannot be reached", "read model": ""}
     answer = client.ask("GET", "/readyz")
