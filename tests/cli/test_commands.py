@@ -337,7 +337,9 @@ def test_an_api_whose_port_is_taken_fails_with_a_line_that_names_the_setting(
 
 def test_a_server_that_ends_while_it_starts_fails_with_a_code_of_ours() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        config = uvicorn.Config(_no_app, port=taken.getsockname()[1], log_level="critical")
+        config = uvicorn.Config(
+            _no_app, port=taken.getsockname()[1], log_level="critical", lifespan="off"
+        )
         serving = processes._serve_http(uvicorn.Server(config), asyncio.Event(), lambda: None)
         with pytest.raises(RuntimeError, match="did not start: OSError"):
             asyncio.run(serving)

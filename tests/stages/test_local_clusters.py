@@ -71,6 +71,7 @@ def test_a_stage_is_grouped_once_for_all_its_batches(monkeypatch: pytest.MonkeyP
     learn = Embedder._learn
     monkeypatch.setattr(Embedder, "_learn", lambda self, new: (texts.extend(new), learn(self, new)))
     provider, question = LocalProvider(), ClusterKeywords(KEYWORDS[:20])
+    provider.embed = Embedder()  # which knows no text yet, as the shared one may
 
     async def ask() -> list[object]:
         return [await provider.answer(question, []) for _ in range(3)]
