@@ -345,7 +345,7 @@ def test_a_server_that_ends_while_it_starts_fails_with_a_code_of_ours() -> None:
             asyncio.run(serving)
 
 
-async def _no_app(*_: object) -> None:
+async def _no_app(_scope: object, _receive: object, _send: object) -> None:
     raise AssertionError
 
 
