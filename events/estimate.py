@@ -5,12 +5,14 @@ from types import MappingProxyType
 
 from events.config import Config
 from events.message import Value
-from events.pipeline import CONTENT, IMAGES, LAST, PROMPTS, STAGES
+from events.pipeline import CLUSTERS, CONTENT, IMAGES, LAST, PROMPTS, STAGES
 from events.prices import LOCAL, Models, cost_of
 
-# How many items one item becomes in the next stage, as (numerator, denominator): of the labelled
-# keywords about four make a cluster, three for small and mixed lists; a draft gets two images.
-FAN_OUT = {1: (1, 3), 2: (1, 1), 3: (1, 1), 4: (1, 1), 5: (2, 1)}
+# How many items one item becomes in the next stage, as (numerator, denominator); a draft gets two
+# images. What keywords become depends on how many there are: `clusters_of`.
+FAN_OUT = {2: (1, 1), 3: (1, 1), 4: (1, 1), 5: (2, 1)}
+UNLIKE = 10  # keywords, which may all be unlike each other
+IN_CLUSTER = 3  # keywords of a mixed list; of the labelled ones about four make a cluster
 ENOUGH = 10  # items of a stage that a site must have done before its own past counts
 WINDOW = 200  # done items after which sums are halved, so that old ones count less and less
 
@@ -75,7 +77,7 @@ def estimate(
     """Return for each of the seven stages how many items it would do and what they cost.
 
     `pending` are the items that wait now, stage 1 first; what earlier stages will make is added,
-    rounded up, as the site's own past has it or else by FAN_OUT. Each stage does at most the
+    rounded up, as the site's own past has it or else by our defaults. Each stage does at most the
     config's `max_items_per_stage`, and nothing is expected to fail. `revisions` of the tasks that
     wait are for articles that have their images: those go from stage 4 to review.
     """
@@ -85,7 +87,7 @@ def estimate(
         number = stage.number
         expected = waiting + coming + (revised if number == LAST else 0)
         items = min(expected, config.max_items_per_stage)
-        past, (up, down) = history.get(number, Past()), fan_out(number, history)
+        past, (up, down) = history.get(number, Past()), fan_out(number, items, history)
         listed = cost_of(prices, number, items, config.batch_size(number), models)
         estimates.append(
             StageEstimate(
@@ -109,15 +111,27 @@ def is_enough(past: Past) -> bool:
     return past.items >= ENOUGH
 
 
-def fan_out(stage: int, history: History) -> tuple[int, int]:
-    """Return (up, down): of each `down` items of the stage `up` come for the next one."""
+def fan_out(stage: int, items: int, history: History) -> tuple[int, int]:
+    """Return (up, down): of each `down` of the stage's items `up` come for the next one."""
     if stage == IMAGES:  # a draft is finished with the last of its images
-        up, down = fan_out(PROMPTS, history)
+        up, down = fan_out(PROMPTS, items, history)
         return (down, up) if up else (0, 1)
     past = history.get(stage, Past())
-    if stage in FAN_OUT and is_enough(past):
+    if (stage == CLUSTERS or stage in FAN_OUT) and is_enough(past):
         return past.made, past.items
+    if stage == CLUSTERS and items:
+        return clusters_of(items), items
     return FAN_OUT.get(stage, (0, 1))
+
+
+def clusters_of(keywords: int) -> int:
+    """Return how many clusters are expected of a site's keywords as long as it has no past.
+
+    The first ten count as clusters of their own, each three more as one: a run of few keywords has
+    no others to make up for those that are unlike all the rest, and must not run out of credits.
+    """
+    alone = min(keywords, UNLIKE)
+    return alone + -(-(keywords - alone) // IN_CLUSTER)
 
 
 def _as_before(past: Past, listed: int) -> int:

@@ -47,7 +47,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(7, "review", "draft", "draft", "local", ("ready_for_review",)),
 )
 FIRST, LAST = STAGES[0].number, STAGES[-1].number
-CONTENT, PROMPTS, IMAGES = 4, 5, 6
+CLUSTERS, CONTENT, PROMPTS, IMAGES = 1, 4, 5, 6
 
 
 def stage_of(number: int) -> Stage:

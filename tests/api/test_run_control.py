@@ -148,8 +148,8 @@ def test_the_price_of_a_retry_is_told_only_for_runs_of_the_site(one, other):
 def test_an_estimate_says_what_it_assumed(one):
     one.add_keywords(*(f"keyword {number}" for number in range(6)))
     first = one.get(f"/automation/estimate?site_id={one.site_id}").json()["stages"][0]
-    assert (first["learned_from"], first["makes_per_item"]) == (0, 0.333)
-    assert first["assumption"].startswith("3 keywords are expected to make 1 cluster: our default")
+    assert (first["learned_from"], first["makes_per_item"]) == (0, 1.0)
+    assert first["assumption"].startswith("6 keywords are expected to make 6 clusters: our default")
     past = tuple(f"k{number}" for number in range(12))
     made = tuple(site.Made(id=f"c{number}", of="k0") for number in range(6))
     one.happen(site.ItemsMoved(stage=1, done=past, failed=(), made=made))

@@ -473,7 +473,7 @@ def club(world: World) -> Iterator[None]:
     _submit(world, BOB, CLUB, "golf ball", "golf club", "tennis")
     _configure(world, BOB, CLUB, **NO_DELAY, max_parallel_batches=3)
     world.say(RunRequested(), BOB, CLUB)  # refused: not enough credits
-    world.say(CreditsRequested(amount=25, reason="welcome"), BOB)
+    world.say(CreditsRequested(amount=44, reason="welcome"), BOB)
     yield
     run = _start(world, BOB, CLUB)
     yield from world.work(run, Worker(ideas=4), lambda run: run.status == "paused")

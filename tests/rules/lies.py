@@ -93,7 +93,7 @@ def drafts(scene: Scene) -> list[str]:
 
 def troubled_run() -> Scene:
     """Batches that fail, come back, expire and are given up; a cancel, a retry, credits short."""
-    scene = Scene().furnish(amount=30, stage_1_batch_size=1)
+    scene = Scene().furnish(amount=45, stage_1_batch_size=1)
     scene.submit("k1", "k2")
     scene.send(RunRequested(), run=RUN)
     request, asked = opened(scene)

@@ -6,12 +6,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from events.commands import RunRequested
 from events.config import Config
-from events.estimate import WINDOW, History, Past, estimate, fan_out, learn, total_of
+from events.estimate import (
+    WINDOW,
+    History,
+    Past,
+    clusters_of,
+    estimate,
+    fan_out,
+    learn,
+    total_of,
+)
 from events.pipeline import STAGES
 from events.prices import CURRENT
+from events.receipts import MessageRefused
+from events.run import StageBatchRequested
 from events.site import ItemsMoved
-from tests.builders import drive, started, waiting
+from tests.builders import (
+    RUN,
+    Scene,
+    answer,
+    drive,
+    names,
+    report,
+    stage_report,
+    started,
+    waiting,
+)
 
 NOTHING = (0,) * 7
 
@@ -22,12 +44,43 @@ def items(pending: tuple[int, ...], history: History, **fields: int) -> list[int
 
 def test_without_a_past_the_defaults_are_taken_and_said() -> None:
     stages = estimate((30, *NOTHING[1:]), Config(), CURRENT)
-    assert [one.items for one in stages] == [30, 10, 10, 10, 10, 20, 10]
+    assert [one.items for one in stages] == [30, 17, 17, 17, 17, 34, 17]
     assert [one.seen for one in stages] == [0] * 7
-    assert [(one.up, one.down) for one in stages][:2] == [(1, 3), (1, 1)]
+    assert [(one.up, one.down) for one in stages][:2] == [(17, 30), (1, 1)]
 
 
-@pytest.mark.parametrize(("done", "clusters"), [(9, 10), (10, 15), (100, 15)])
+@pytest.mark.parametrize(
+    ("keywords", "clusters"),
+    [(0, 0), (1, 1), (2, 2), (10, 10), (11, 11), (13, 11), (14, 12), (128, 50), (500, 174)],
+)
+def test_the_first_ten_keywords_count_as_clusters_of_their_own(
+    keywords: int, clusters: int
+) -> None:
+    assert clusters_of(keywords) == clusters
+    assert items((keywords, *NOTHING[1:]), {})[1] == clusters
+
+
+@pytest.mark.parametrize("keywords", range(1, 14))
+def test_a_first_run_of_few_keywords_ends_within_what_it_needs_to_start(keywords: int) -> None:
+    """Each makes a cluster, an idea, an article and two images; the calls cost their list price."""
+    unlike = [f"k{number}" for number in range(keywords)]
+    scene = Scene().furnish(amount=0)
+    scene.submit(*unlike)
+    asked = scene.send(RunRequested(), run=RUN)[-1]
+    assert isinstance(asked, MessageRefused)
+    scene.grant(int(asked.numbers["required_credits"]))
+    scene.send(RunRequested(), run=RUN)
+    while requests := list(scene.open_requests()):
+        request = requests[0].message
+        assert isinstance(request, StageBatchRequested)
+        scene.handle(answer(requests[0], report(request, prompts=2), scene.now))
+        if request.last:
+            scene.handle(answer(requests[0], stage_report(request), scene.now))
+    assert "RunPaused" not in names(scene.stream(RUN))
+    assert scene.stream(RUN)[-1].TYPE == "RunCompleted"
+
+
+@pytest.mark.parametrize(("done", "clusters"), [(9, 17), (10, 15), (100, 15)])
 def test_a_past_counts_from_ten_items_on(done: int, clusters: int) -> None:
     history = {1: Past(items=done, made=done // 2)}
     assert items((30, *NOTHING[1:]), history)[1] == clusters
@@ -42,9 +95,9 @@ def test_every_stage_learns_for_itself() -> None:
 
 def test_images_finish_drafts_as_many_as_drafts_get_images() -> None:
     history = {5: Past(items=10, made=30)}
-    assert fan_out(6, history) == (10, 30)
+    assert fan_out(6, 9, history) == (10, 30)
     assert items((0, 0, 0, 0, 0, 9, 0), history)[6] == 3
-    assert fan_out(6, {5: Past(items=10, made=0)}) == (0, 1)
+    assert fan_out(6, 9, {5: Past(items=10, made=0)}) == (0, 1)
 
 
 def test_what_calls_have_cost_above_the_list_is_expected_again() -> None:

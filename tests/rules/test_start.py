@@ -35,8 +35,8 @@ def test_a_start_occupies_the_site_holds_credits_and_asks_for_the_first_batch() 
     occupied, started, held, stage, batch = tell(state, RunRequested())
     assert occupied == SiteOccupied()
     assert isinstance(started, RunStarted)
-    assert (started.estimated_credits, started.required_credits) == (13, 16)
-    assert (started.available_credits, held) == (1000, CreditsHeld(amount=16))
+    assert (started.estimated_credits, started.required_credits) == (25, 30)
+    assert (started.available_credits, held) == (1000, CreditsHeld(amount=30))
     assert stage == StageStarted(stage=1, items=("k1", "k2"))
     assert isinstance(batch, StageBatchRequested)
     assert (batch.items, batch.attempt, batch.last) == (("k1", "k2"), 1, True)
@@ -57,11 +57,11 @@ def test_a_refused_start_leaves_a_refusal_on_the_site() -> None:
 
 def test_insufficient_credits_are_told_with_exact_numbers() -> None:
     state = given(*OPENED[:-1], CREATED, keywords("k1", "k2"))
-    numbers = {"estimated_credits": 13, "required_credits": 16, "available_credits": 0}
+    numbers = {"estimated_credits": 25, "required_credits": 30, "available_credits": 0}
     assert refusal(state, RunRequested()) == ("insufficient_credits", numbers)
 
 
-@pytest.mark.parametrize(("balance", "code"), [(15, "MessageRefused"), (16, "MessageAccepted")])
+@pytest.mark.parametrize(("balance", "code"), [(29, "MessageRefused"), (30, "MessageAccepted")])
 def test_a_start_needs_the_last_credit_of_the_buffer(balance: int, code: str) -> None:
     scene = Scene().furnish(balance)
     scene.submit("k1", "k2")
@@ -69,7 +69,7 @@ def test_a_start_needs_the_last_credit_of_the_buffer(balance: int, code: str) ->
 
 
 def test_what_other_runs_hold_is_not_available() -> None:
-    scene = Scene().furnish(20, sites=("site-a", "site-b"))
+    scene = Scene().furnish(34, sites=("site-a", "site-b"))
     for site in ("site-a", "site-b"):
         scene.submit("k1", "k2", site=site)
     scene.send(RunRequested(), site="site-a", run="run-a")
@@ -148,16 +148,16 @@ def test_the_estimate_follows_items_through_all_stages() -> None:
     stages = estimate((6, 0, 0, 0, 0, 0, 0), Config(), CURRENT)
     assert [(one.items, one.credits) for one in stages] == [
         (6, 1),  # one call a batch
-        (2, 2),
-        (2, 0),  # local
-        (2, 12),
-        (2, 2),
-        (4, 8),  # two images a draft
-        (2, 0),
+        (6, 6),
+        (6, 0),  # local
+        (6, 36),
+        (6, 6),
+        (12, 24),  # two images a draft
+        (6, 0),
     ]
-    assert total_of(stages) == 25
+    assert total_of(stages) == 73
 
 
 def test_the_estimate_ends_at_the_most_items_of_a_stage() -> None:
-    stages = estimate((90, 0, 0, 0, 0, 0, 0), Config(max_items_per_stage=10), CURRENT)
-    assert [one.items for one in stages] == [10, 4, 4, 4, 4, 8, 4]
+    stages = estimate((90, 0, 0, 0, 0, 0, 0), Config(max_items_per_stage=15), CURRENT)
+    assert [one.items for one in stages] == [15, 12, 12, 12, 12, 15, 8]
