@@ -2,27 +2,21 @@
 
 import csv
 import io
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from events.content import NewKeyword
+from events.content import MAX_DIFFICULTY, MAX_KEYWORDS, MAX_VOLUME, NewKeyword, fault_of
 from services.api.limits import BadValue, check
 from services.api.problems import InvalidRequest
 
-MAX_ROWS = 10_000
-MAX_KEYWORD = 200  # characters
-MAX_INTENT = 50  # characters
-MAX_VOLUME = 1_000_000_000
-MAX_DIFFICULTY = 100
 COLUMNS = ("keyword", "volume", "difficulty", "intent")
 DELIMITERS = ",;\t"
 MAX_IN_MESSAGE = 1_000
 MAX_MESSAGE = 400_000  # bytes of keywords, as a message must stay well below the broker's limit
-TOO_MANY = f"At most {MAX_ROWS:,} rows are read at once."
+TOO_MANY = f"At most {MAX_KEYWORDS:,} rows are read at once."
 
 
 class Rejected(BaseModel):
@@ -123,7 +117,7 @@ def _sorted_out(rows: Iterable[tuple[int, Any]], read: Callable[[int, Any], NewK
     taken: list[NewKeyword] = []
     rejected: list[Rejected] = []
     for number, row in rows:
-        if len(taken) + len(rejected) == MAX_ROWS:
+        if len(taken) + len(rejected) == MAX_KEYWORDS:
             raise InvalidRequest(TOO_MANY)
         try:
             taken.append(read(number, row))
@@ -139,41 +133,32 @@ def keyword_of(record: Any) -> NewKeyword:
     unknown = sorted(set(record) - set(COLUMNS))
     if unknown:
         raise BadRow(f"{unknown[0]} is not a field")
-    return NewKeyword(
-        keyword=_text(record.get("keyword"), "keyword", MAX_KEYWORD),
+    keyword = NewKeyword(
+        keyword=_text(record.get("keyword"), "keyword"),
         volume=_number(record.get("volume"), "volume", MAX_VOLUME),
         difficulty=_number(record.get("difficulty"), "difficulty", MAX_DIFFICULTY),
-        intent=_intent(record.get("intent")),
+        intent=_text(record.get("intent"), "intent").casefold() or None,
     )
+    fault = fault_of(keyword)
+    if fault is not None:
+        raise BadRow(fault)
+    return keyword
 
 
-def _text(value: Any, name: str, longest: int) -> str:
-    if value is None or value == "":
-        raise BadRow(f"{name} is empty")
+def _text(value: Any, name: str) -> str:
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise BadRow(f"{name} is not a text")
-    text = value.strip()
-    if not text:
+    if value and not value.strip():
         raise BadRow(f"{name} is empty")
-    if len(text) > longest:
-        raise BadRow(f"{name} has more than {longest} characters")
-    if any(unicodedata.category(char) in {"Cc", "Cs"} for char in text):
-        raise BadRow(f"{name} has control characters")
-    return text
+    return value.strip()
 
 
 def _number(value: Any, name: str, highest: int) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= highest:
-        raise BadRow(f"{name} is not a whole number from 0 to {highest}")
-    return value
-
-
-def _intent(value: Any) -> str | None:
-    if value is None or value == "":
-        return None
-    return _text(value, "intent", MAX_INTENT).casefold()
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise BadRow(f"{name} is not a whole number from 0 to {highest}")
 
 
 def in_messages(keywords: Sequence[NewKeyword]) -> Iterator[tuple[NewKeyword, ...]]:

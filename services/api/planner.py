@@ -6,15 +6,17 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, WithJsonSchema
 
 from events.commands import KeywordsSubmitted
+from events.content import (
+    MAX_DIFFICULTY,
+    MAX_INTENT,
+    MAX_KEYWORD,
+    MAX_KEYWORDS,
+    MAX_VOLUME,
+)
 from projections import planner
 from projections.planner import ClusterRow, IdeaRow, KeywordRow
 from projections.receipts import ReceiptRow
 from services.api.csv_import import (
-    MAX_DIFFICULTY,
-    MAX_INTENT,
-    MAX_KEYWORD,
-    MAX_ROWS,
-    MAX_VOLUME,
     Rejected,
     Rows,
     from_csv,
@@ -49,7 +51,7 @@ class KeywordList(Body):
     """Keywords as JSON: objects with keyword and, where known, volume, difficulty and intent."""
 
     keywords: Annotated[
-        list[Any], WithJsonSchema({"type": "array", "maxItems": MAX_ROWS, "items": ROW})
+        list[Any], WithJsonSchema({"type": "array", "maxItems": MAX_KEYWORDS, "items": ROW})
     ]
 
 
@@ -84,7 +86,9 @@ def total(receipts: list[ReceiptRow], name: str) -> int:
     return sum(int(receipt.numbers.get(name, 0)) for receipt in receipts)
 
 
-CSV_TOO = {"text/csv": {"schema": {"type": "string", "description": f"up to {MAX_ROWS:,} rows"}}}
+CSV_TOO = {
+    "text/csv": {"schema": {"type": "string", "description": f"up to {MAX_KEYWORDS:,} rows"}}
+}
 
 
 @router.post("/keywords", openapi_extra=json_request(KeywordList, CSV_TOO), responses=ACCEPTED)
