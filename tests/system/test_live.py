@@ -91,6 +91,10 @@ class Follower:
         return code, [json.loads(line) for line in self.lines], self.process.stderr.read()
 
 
+# Twice killed; on a busy machine it may be away for a moment besides. It tries each second.
+ONCE_A_TIME_AWAY = range(1, 5)
+
+
 def all_lines(septet: Septet, run_id: str) -> list[Any]:
     return list(septet.get("/automation/logs", run_id=run_id, lines=1000)["lines"])
 
@@ -134,7 +138,7 @@ def test_whoever_watches_a_run_misses_and_repeats_nothing_when_the_api_is_killed
 
     code, told, said = watch.end()
     assert (code, told) == (0, history)
-    assert said.count("the API does not answer; trying again") in {1, 2}, said
+    assert said.count("the API does not answer; trying again") in ONCE_A_TIME_AWAY, said
 
     code, lines, said = log.end()
     assert (code, lines) == (0, all_lines(septet, run_id))
