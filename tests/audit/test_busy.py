@@ -60,6 +60,7 @@ def busy(copies: Copies) -> Iterator[Busy]:
     scene = Scene(store)
     scene.sent = 1_000  # those below are the whole run's
     before = scene.last_position
+    scene.grant(10_000)
     scene.submit(*(f"word {number}" for number in range(200)))
     scene.send(RunRequested(), site=SITE, run=f"{RUN}-2")
     engine = open_engine(read_model_url(copies.settings))
