@@ -2,8 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from events.kafka.admin import Admin
 from events.kafka.connection import Broker
@@ -13,18 +16,26 @@ from events.topics import RUN_EVENTS, Record
 from tests.chaos.brokers import EmbeddedBroker
 
 
-def test_what_a_stopped_producer_did_not_send_never_comes(tmp_path: Path):
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    one = EmbeddedBroker(tmp_path)
+    try:
+        one.wait()
+        yield one
+    finally:
+        one.end()
+
+
+def broker_at(server: EmbeddedBroker) -> Broker:
+    return Broker(f"127.0.0.1:{server.port}", embedded=True)
+
+
+def test_what_a_stopped_producer_did_not_send_never_comes(server: EmbeddedBroker):
     """A producer's broker dies with a batch under way; another one is there after it was stopped.
 
     The stop is quick: one that waited for the batch would give up waiting, and leave the sender.
     """
-    server = EmbeddedBroker(tmp_path)
-    server.wait()
-    broker = Broker(f"127.0.0.1:{server.port}", embedded=True)
-    try:
-        assert asyncio.run(_found_after_a_stop(server, broker)) == [b"the next"]
-    finally:
-        server.end()
+    assert asyncio.run(_found_after_a_stop(server, broker_at(server))) == [b"the next"]
 
 
 async def _found_after_a_stop(server: EmbeddedBroker, broker: Broker) -> list[bytes | None]:
@@ -50,15 +61,10 @@ async def _found_after_a_stop(server: EmbeddedBroker, broker: Broker) -> list[by
     return [record.value async for record in read_all(broker, RUN_EVENTS)]
 
 
-def test_what_came_before_the_topics_is_forgotten_and_blocks_nothing(tmp_path: Path):
+def test_what_came_before_the_topics_is_forgotten_and_blocks_nothing(server: EmbeddedBroker):
     """A producer that lives through the loss may send on before the topics are there again."""
-    server = EmbeddedBroker(tmp_path)
-    server.wait()
-    broker = Broker(f"127.0.0.1:{server.port}", embedded=True)
-    try:
-        assert asyncio.run(_found_after_a_stray(server, broker)) == [b"first", b"second"]
-    finally:
-        server.end()
+    found = asyncio.run(_found_after_a_stray(server, broker_at(server)))
+    assert found == [b"first", b"second"]
 
 
 async def _found_after_a_stray(server: EmbeddedBroker, broker: Broker) -> list[bytes | None]:
